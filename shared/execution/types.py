@@ -1,0 +1,125 @@
+"""Orders, fills and market rules, in ``Decimal``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+Side = Literal["buy", "sell"]
+Purpose = Literal["entry", "exit", "rebalance", "protect"]
+Urgency = Literal["normal", "high"]
+OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
+
+
+@dataclass(frozen=True)
+class MarketRules:
+    """What a venue accepts for a symbol, and what it charges."""
+
+    venue: str
+    symbol: str
+    price_tick: Decimal
+    quantity_step: Decimal
+    min_quantity: Decimal
+    min_notional: Decimal
+    taker_fee_bps: Decimal
+    maker_fee_bps: Decimal
+
+
+@dataclass(frozen=True)
+class OrderTicket:
+    """Exactly what is sent to a venue."""
+
+    client_order_id: str
+    venue: str
+    symbol: str
+    side: Side
+    order_type: Literal["limit", "market", "stop_limit"]
+    time_in_force: Literal["IOC", "GTC"]
+    quantity: Decimal
+    limit_price: Decimal
+    stop_price: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class VenueOrder:
+    """What a venue says about an order of ours."""
+
+    venue_order_id: str
+    client_order_id: str | None
+    symbol: str
+    side: Side
+    status: OrderStatus
+    quantity: Decimal
+    filled_quantity: Decimal
+    average_price: Decimal | None
+
+
+@dataclass(frozen=True)
+class VenueFill:
+    """One execution against an order of ours."""
+
+    venue_trade_id: str
+    venue_order_id: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee_cost: Decimal
+    fee_currency: str
+    liquidity: Literal["maker", "taker"] | None
+    filled_at: datetime
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One currency on one venue."""
+
+    total: Decimal
+    free: Decimal
+
+
+@dataclass(frozen=True)
+class Exits:
+    """When a position is to be closed. Prices in quote currency."""
+
+    stop_price: Decimal
+    target_price: Decimal
+    trailing_activation_price: Decimal
+    trailing_distance_percent: Decimal
+    time_stop_at: datetime
+
+
+@dataclass(frozen=True)
+class EntryOrder:
+    """A position to be opened or added to, as risk management has approved it."""
+
+    decision_id: str | None
+    symbol: str
+    size_quote: Decimal
+    decision_mid: Decimal
+    strategy: str
+    sleeve: Literal["tactical", "core"]
+    urgency: Urgency
+    exits: Exits
+
+
+@dataclass(frozen=True)
+class OrderResult:
+    """What came of one intent.
+
+    ``outcome`` is ``DENIED`` (never sent), ``FILLED``, ``PARTIALLY_FILLED``, ``NOT_FILLED``,
+    ``OPEN``, ``REJECTED`` or ``UNKNOWN``; ``detail`` says why in one line.
+    """
+
+    intent_id: str | None
+    venue: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    outcome: str
+    filled_quantity: Decimal
+    average_price: Decimal | None
+    fee_quote: Decimal
+    detail: str

@@ -1,0 +1,74 @@
+"""What the system asks of a venue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
+from shared.market.types import Book, PublicTrade, Quote
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class PublicVenue(Protocol):
+    """Market data. Every call raises ``VenueUnavailable`` where the answer is missing or wrong."""
+
+    name: str
+
+    def rules(self, symbol: str) -> MarketRules:
+        """Tick, step, minimums and fees; from the cache, seldom from the network."""
+
+    def candles(
+        self, symbol: str, timeframe: str, *, since_ms: int | None, limit: int
+    ) -> NDArray[np.float64]:
+        """Rows ``[open_ms, open, high, low, close, volume]``, oldest first.
+
+        The last row may be the candle that is still open. Venues cap ``limit``: Binance 1,000,
+        Kraken 720, Coinbase 300.
+        """
+
+    def book(self, symbol: str, depth: int = 50) -> Book:
+        """The order book, best level first, never crossed, never empty on a side."""
+
+    def trades(self, symbol: str, limit: int = 200) -> list[PublicTrade]:
+        """The newest public trades, oldest first."""
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+        """Best bid and ask of several symbols in one request; absent symbols are left out."""
+
+    def server_time_ms(self) -> int:
+        """The venue's clock."""
+
+
+class Venue(PublicVenue, Protocol):
+    """A venue on which this pod has an account."""
+
+    def submit(self, ticket: OrderTicket) -> VenueOrder:
+        """Send an order once.
+
+        Raises:
+            OrderRejected: the venue has definitely refused it.
+            OrderUnknown: anything else went wrong after the first byte could have left.
+        """
+
+    def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
+        """Look an order up by our own id; ``None`` where the venue shows none by that id."""
+
+    def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
+        """The present state of an acknowledged order."""
+
+    def cancel(self, venue_order_id: str, symbol: str) -> None:
+        """Ask for a cancel. Whether it came in time is seen by ``order``."""
+
+    def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
+        """All resting orders on ``symbols``, ours or not."""
+
+    def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
+        """Our executions in ``symbol`` since a time, oldest first."""
+
+    def balances(self) -> dict[str, Balance]:
+        """What the account holds, by currency."""

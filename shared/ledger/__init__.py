@@ -1,0 +1,1 @@
+"""PostgreSQL, the truth about orders, fills, money and state."""

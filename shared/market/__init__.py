@@ -1,0 +1,1 @@
+"""What the market looks like: candles, indicators, patterns, order flow, microstructure, score."""

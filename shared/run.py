@@ -1,0 +1,172 @@
+"""The frame of every step: configuration, lease, ledger, cache, call log, end of run.
+
+A workflow's first step takes the lease and claims the event; the last one gives the lease back.
+The steps between carry the run's id and epoch in their exports. A step that fails closes the run
+as failed, so that the next minute is not locked out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared import cache, clock, config
+from shared.calls import CallLog
+from shared.errors import ConfigurationError, DataUnavailable, LeaseLost, LedgerUnavailable
+from shared.ledger import leases, runs
+from shared.ledger.connection import Ledger, connect
+
+Export = dict[str, Any]
+
+
+@dataclass
+class Run:
+    """What a step works with.
+
+    Attributes:
+        steps: exports of the earlier steps of this run, by step name.
+        run_id, epoch: this run's row in the ledger and its fencing token.
+    """
+
+    config: config.Config
+    ledger: Ledger
+    cache: cache.Cache
+    calls: CallLog
+    workflow: str
+    step: str
+    trace_id: str
+    event_at: datetime
+    run_id: int
+    epoch: int
+    steps: dict[str, Any] = field(default_factory=dict)
+
+    def guard(self) -> None:
+        """Inside a transaction: hold the lease, or raise ``LeaseLost``."""
+        leases.guard(self.ledger, self.workflow, self.epoch)
+
+    def export_of(self, step: str) -> Export:
+        """What an earlier step of this run returned.
+
+        Raises:
+            DataUnavailable: the step has returned nothing.
+        """
+        export = self.steps.get(step, {}).get("$return_value")
+        if not isinstance(export, dict):
+            raise DataUnavailable(f"steps.{step}: expected an export, was {export!r}")
+        return export
+
+
+def run_step(
+    pd: Any,
+    *,
+    workflow: str,
+    step: str,
+    body: Callable[[Run], Export],
+    first: bool = False,
+    last: bool = False,
+) -> Any:
+    """Run ``body`` inside the frame and return its export, with ``run`` added.
+
+    An event that was worked on already, or that another run is working on, ends the workflow
+    by ``pd.flow.exit`` without an error.
+    """
+    watch = clock.Stopwatch()
+    settings = config.load(os.environ, pd.inputs)
+    ledger = open_ledger(settings)
+    context = _trigger(pd)
+    if first:
+        claimed = _claim(ledger, workflow, context)
+        if isinstance(claimed, str):
+            return pd.flow.exit(claimed)
+        run_id, epoch = claimed
+    else:
+        run_id, epoch = _carried(pd)
+    calls = CallLog()
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    run = Run(
+        config=settings,
+        ledger=ledger,
+        cache=cache.Cache(redis_url, settings.pod, calls),
+        calls=calls,
+        workflow=workflow,
+        step=step,
+        trace_id=context["trace_id"],
+        event_at=context["at"],
+        run_id=run_id,
+        epoch=epoch,
+        steps=dict(pd.steps),
+    )
+    try:
+        export = body(run)
+    except LedgerUnavailable:
+        raise  # nothing can be written; the lease runs out by itself
+    except LeaseLost as lost:
+        return pd.flow.exit(str(lost))
+    except Exception as error:
+        _close(run, watch, error=f"{step}: {type(error).__name__}: {error}")
+        raise
+    calls.flush(ledger, run_id)
+    if last:
+        _close(run, watch)
+    return export | {"run": _identity(run)}
+
+
+def open_ledger(settings: config.Config) -> Ledger:
+    """The ledger that the configuration names.
+
+    Raises:
+        ConfigurationError: ``DATABASE_URL`` is not set and no account is connected.
+        LedgerUnavailable: it does not answer.
+    """
+    if settings.database_url is None:
+        raise ConfigurationError(
+            "DATABASE_URL: expected a PostgreSQL address or a connected account, was not set"
+        )
+    return connect(settings.database_url.get_secret_value(), settings.pod)
+
+
+def _trigger(pd: Any) -> dict[str, Any]:
+    trigger = pd.steps["trigger"]
+    context, event = trigger["context"], trigger["event"]
+    stamp = event.get("timestamp")
+    at = clock.from_ms(int(stamp) * 1000) if stamp is not None else clock.now()
+    return {"trace_id": context["trace_id"], "at": at}
+
+
+def _claim(ledger: Ledger, workflow: str, context: dict[str, Any]) -> tuple[int, int] | str:
+    epoch = leases.acquire(ledger, workflow, context["trace_id"])
+    if epoch is None:
+        return f"LEASE_HELD: workflow={workflow}"
+    run_id = runs.start(ledger, workflow, context["trace_id"], context["at"], epoch)
+    if run_id is None:
+        leases.release(ledger, workflow, epoch)
+        return f"EVENT_DONE: workflow={workflow}, trace_id={context['trace_id']}"
+    return run_id, epoch
+
+
+def _carried(pd: Any) -> tuple[int, int]:
+    for export in reversed(list(pd.steps.values())):
+        value = export.get("$return_value") if isinstance(export, dict) else None
+        if isinstance(value, dict) and "run" in value:
+            return int(value["run"]["run_id"]), int(value["run"]["epoch"])
+    raise DataUnavailable("run: expected run_id and epoch in the export of an earlier step")
+
+
+def _identity(run: Run) -> Export:
+    return {
+        "run_id": run.run_id,
+        "epoch": run.epoch,
+        "workflow": run.workflow,
+        "trace_id": run.trace_id,
+        "pod": run.config.pod,
+        "at_ms": clock.to_ms(run.event_at),
+        "trading_mode": run.config.trading_mode,
+    }
+
+
+def _close(run: Run, watch: clock.Stopwatch, *, error: str | None = None) -> None:
+    runs.finish(run.ledger, run.run_id, duration_ms=watch.milliseconds(), error=error)
+    leases.release(run.ledger, run.workflow, run.epoch)
