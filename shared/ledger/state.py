@@ -72,7 +72,7 @@ def tighten(
     rearm_required: bool = False,
     close_all: bool = False,
 ) -> bool:
-    """Move to a state at least as strict as the present one; never loosens. Returns if it changed."""
+    """Move to a state at least as strict as the present one. Returns whether it changed."""
     with ledger.transaction():
         present = read_for_update(ledger)
         stricter = _SEVERITY[state] > _SEVERITY[present.state]
