@@ -1,0 +1,64 @@
+# Two commands: `make run` trades a recorded day on simulated venues, `make test` proves the rest.
+# The environment in .venv is made when it is first needed and whenever its pins change.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+WORKERS ?= 2
+LOCKS  := runtime local dev
+UV     ?= uv
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint typecheck format lock clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.local-installed  ## make .venv with what running needs
+
+setup-dev: $(VENV)/.dev-installed  ## add what the tests and checks need
+
+run: setup  ## run the loop; ARGS="..." are passed on
+	@$(BIN)/trading-loop run $(ARGS)
+
+test: setup-dev  ## run the tests; ARGS="..." are passed on
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+lint: setup-dev  ## style and common mistakes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+typecheck: setup-dev  ## types
+	@$(BIN)/mypy
+
+format: setup-dev  ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock:  ## work out requirements/*.txt anew (needs uv)
+	@for name in $(LOCKS); do \
+	    $(UV) pip compile --quiet --universal --python-version 3.12 --generate-hashes \
+	        --no-emit-index-url --no-emit-find-links --no-header \
+	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
+
+clean:  ## remove the environment and every cache; .local, with its ledgers, stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find deploy shared steps tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@python=$$(sh scripts/find-python) && echo "Making $(VENV) with $$python" && \
+	    "$$python" -m venv --clear $(VENV)
+
+$(VENV)/.local-installed: requirements/local.txt pyproject.toml | $(BIN)/pip
+	@echo "Installing the pinned packages"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/local.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.local-installed
+	@echo "Installing what the tests need"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
