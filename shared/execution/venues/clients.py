@@ -1,0 +1,89 @@
+"""One ccxt client a venue and process: keys, addresses, time-outs, and the time it goes by."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+from shared import clock
+from shared.config import Config
+from shared.execution.venues.ccxt_loader import exchange_class
+
+_clients: dict[tuple[str, str | None, str | None], Any] = {}
+_nonce = itertools.count()
+
+# Only spot is traded; without these, binance loads futures, margin pairs and currencies too.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "binance": {
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "fetchCurrencies": False,
+        "fetchMargins": False,
+        "recvWindow": 5_000,
+        "warnOnFetchOpenOrdersWithoutSymbol": False,
+    },
+    "coinbase": {
+        "fetchBalance": "v3PrivateGetBrokerageAccounts",
+        "createMarketBuyOrderRequiresPrice": False,
+    },
+}
+_OPTIONS["binanceus"] = _OPTIONS["binance"]
+
+
+def credentials(config: Config, venue: str) -> tuple[str | None, str | None]:
+    """API key and secret of a venue; ``None`` where not configured."""
+    family = "binance" if venue == "binanceus" else venue
+    key = getattr(config, f"{family}_api_key")
+    secret = getattr(config, f"{family}_secret")
+    return (
+        key.get_secret_value() if key else None,
+        secret.get_secret_value().replace("\\n", "\n") if secret else None,
+    )
+
+
+def client(config: Config, venue: str) -> Any:
+    """The ccxt client for ``venue``, built once a process."""
+    api_key, secret = credentials(config, venue)
+    identity = (venue, config.simulated_wire_url, api_key)
+    if identity not in _clients:
+        _clients[identity] = _build(config, venue, api_key, secret)
+    return _clients[identity]
+
+
+def _build(config: Config, venue: str, api_key: str | None, secret: str | None) -> Any:
+    simulated = config.simulated_wire_url is not None
+    built = exchange_class(venue)(
+        {
+            "apiKey": api_key,
+            "secret": secret,
+            "timeout": config.request_timeout_ms,
+            # ccxt's own limiter starts empty in each process and makes Kraken wait 3 s a call.
+            "enableRateLimit": not simulated and venue != "kraken",
+            "options": _OPTIONS.get(venue, {}),
+        }
+    )
+    built.options["maxRetriesOnFailure"] = 0
+    built.milliseconds = clock.now_ms
+    built.seconds = lambda: clock.now_ms() // 1000
+    if venue == "kraken":
+        built.nonce = _increasing_nonce
+    if config.simulated_wire_url is not None:
+        _redirect(built, f"{config.simulated_wire_url}/{venue}")
+    return built
+
+
+def _increasing_nonce() -> int:
+    """Kraken wants each nonce above the last, also within a millisecond."""
+    return clock.now_ms() * 1_000_000 + next(_nonce) % 1_000_000
+
+
+def _redirect(built: Any, base: str) -> None:
+    api = built.urls["api"]
+    if isinstance(api, dict):
+        built.urls["api"] = {name: _at(url, base) for name, url in api.items()}
+    built.hostname = None
+
+
+def _at(url: Any, base: str) -> Any:
+    return re.sub(r"^https?://[^/]+", base, url) if isinstance(url, str) else url

@@ -1,0 +1,125 @@
+"""Where ccxt's unified calls do not mean the same on every venue.
+
+Facts about ccxt 4.5.90: the unified client order id does not reach Coinbase's wire, and on Kraken
+``fetch_order`` looks a client id up in the wrong field.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from shared.execution.types import OrderTicket
+
+
+class Dialect(Protocol):
+    """The calls that need a word of their own on some venue."""
+
+    def book_depth(self, wanted: int) -> int:
+        """The nearest depth that the venue serves."""
+
+    def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
+        """Best bid and ask of ``symbols`` in one request."""
+
+    def server_time(self, client: Any) -> int:
+        """The venue's clock in milliseconds."""
+
+    def create_order(self, client: Any, ticket: OrderTicket) -> Any:
+        """Send the order with our client id on the wire."""
+
+    def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
+        """The order with our client id, or ``None``."""
+
+    def open_orders(self, client: Any) -> list[Any]:
+        """All resting orders of the account."""
+
+    def balance(self, client: Any) -> Any:
+        """Totals and what is free."""
+
+
+class _Common:
+    def book_depth(self, wanted: int) -> int:
+        return wanted
+
+    def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
+        answer: dict[str, Any] = client.fetch_tickers(symbols)
+        return answer
+
+    def server_time(self, client: Any) -> int:
+        return int(client.fetch_time())
+
+    def open_orders(self, client: Any) -> list[Any]:
+        answer: list[Any] = client.fetch_open_orders()
+        return answer
+
+    def balance(self, client: Any) -> Any:
+        return client.fetch_balance()
+
+    def create_order(self, client: Any, ticket: OrderTicket) -> Any:
+        price = None if ticket.order_type == "market" else float(ticket.limit_price)
+        return client.create_order(
+            ticket.symbol,
+            "market" if ticket.order_type == "market" else "limit",
+            ticket.side,
+            float(ticket.quantity),
+            price,
+            self._parameters(ticket),
+        )
+
+    def _parameters(self, ticket: OrderTicket) -> dict[str, Any]:
+        parameters: dict[str, Any] = {self.client_id_field: ticket.client_order_id}
+        if ticket.order_type != "market":
+            parameters["timeInForce"] = ticket.time_in_force
+        if ticket.stop_price is not None:
+            parameters["stopLossPrice"] = float(ticket.stop_price)
+        return parameters
+
+    client_id_field = "clientOrderId"
+
+
+class BinanceDialect(_Common):
+    """Binance and Binance US."""
+
+    def book_depth(self, wanted: int) -> int:
+        return next((depth for depth in (5, 10, 20, 50, 100, 500) if depth >= wanted), 1000)
+
+    def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
+        answer: dict[str, Any] = client.fetch_bids_asks(symbols)
+        return answer
+
+    def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
+        return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
+
+
+class KrakenDialect(_Common):
+    """Kraken spot."""
+
+    def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
+        own_id = {"clientOrderId": client_order_id}
+        for orders in (
+            client.fetch_open_orders(symbol, None, None, own_id),
+            client.fetch_closed_orders(symbol, None, None, own_id),
+        ):
+            for order in orders:
+                if order["clientOrderId"] == client_order_id:
+                    return order
+        return None
+
+
+class CoinbaseDialect(_Common):
+    """Coinbase Advanced Trade."""
+
+    client_id_field = "client_order_id"
+
+    def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
+        for order in client.fetch_orders(symbol, since_ms - 60_000, 100):
+            if order["clientOrderId"] == client_order_id:
+                return order
+        return None
+
+
+DIALECTS: dict[str, Dialect] = {
+    "binance": BinanceDialect(),
+    "binanceus": BinanceDialect(),
+    "kraken": KrakenDialect(),
+    "coinbase": CoinbaseDialect(),
+}

@@ -1,0 +1,94 @@
+"""Which symbols a venue lists, with their grids and fees: read once, kept in the cache.
+
+Loading all markets of a venue costs a second and 120 MiB, so a run takes the few that it trades
+from Redis, and only a run that finds nothing there asks the venue.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from shared.cache import Cache
+from shared.errors import VenueUnavailable
+from shared.execution.types import MarketRules
+
+_TTL_SECONDS = 6 * 3600
+
+# Published fees of the lowest volume tier in basis points (taker, maker), for accounts without keys
+_PUBLIC_FEES_BPS: dict[str, tuple[str, str]] = {
+    "binance": ("10", "10"),
+    "binanceus": ("10", "10"),
+    "kraken": ("40", "25"),
+    "coinbase": ("60", "40"),
+}
+
+
+class Catalogue:
+    """The markets that this system may touch on one venue."""
+
+    def __init__(self, name: str, client: Any, symbols: tuple[str, ...], cache: Cache) -> None:
+        self._name = name
+        self._client = client
+        self._symbols = symbols
+        self._cache = cache
+        self._key = f"markets:{name}"
+
+    def ensure(self) -> None:
+        """Give the client its markets, from the cache or else from the venue."""
+        if self._client.markets:
+            return
+        stored = self._cache.get(self._key)
+        if stored is not None:
+            self._client.set_markets(json.loads(stored))
+            return
+        listed = self._client.load_markets()
+        wanted = [listed[symbol] for symbol in listed if self._wanted(symbol)]
+        self._add_fees(wanted)
+        self._client.set_markets(wanted)
+        text = json.dumps(wanted, default=str)
+        self._cache.set(self._key, text.encode(), _TTL_SECONDS)
+
+    def rules(self, symbol: str) -> MarketRules:
+        """The grid, minimums and fees of ``symbol``.
+
+        Raises:
+            VenueUnavailable: the venue does not list it, or leaves out what is needed.
+        """
+        self.ensure()
+        market = self._client.markets.get(symbol)
+        if market is None:
+            raise VenueUnavailable(f"{self._name}: {symbol}: not listed")
+        precision, limits = market["precision"], market["limits"]
+        return MarketRules(
+            venue=self._name,
+            symbol=symbol,
+            price_tick=self._number(precision["price"], symbol, "price tick"),
+            quantity_step=self._number(precision["amount"], symbol, "quantity step"),
+            min_quantity=Decimal(str(limits["amount"]["min"] or 0)),
+            min_notional=Decimal(str((limits.get("cost") or {}).get("min") or 0)),
+            taker_fee_bps=Decimal(str(market["taker"])) * 10_000,
+            maker_fee_bps=Decimal(str(market["maker"])) * 10_000,
+        )
+
+    def _wanted(self, symbol: str) -> bool:
+        bases = {pair.split("/")[0] for pair in self._symbols}
+        base, _, quote = symbol.partition("/")
+        return symbol in self._symbols or (base in bases and quote in bases)
+
+    def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
+        fees = self._client.fetch_trading_fees() if self._asks_for_fees() else {}
+        taker, maker = (Decimal(bps) / 10_000 for bps in _PUBLIC_FEES_BPS[self._name])
+        for market in wanted:
+            own = fees.get(market["symbol"]) or {}
+            market["taker"] = float(own["taker"]) if own.get("taker") else float(taker)
+            market["maker"] = float(own["maker"]) if own.get("maker") else float(maker)
+
+    def _asks_for_fees(self) -> bool:
+        return bool(self._client.apiKey) and bool(self._client.has.get("fetchTradingFees"))
+
+    def _number(self, value: Any, symbol: str, what: str) -> Decimal:
+        if value is None or Decimal(str(value)) <= 0:
+            raise VenueUnavailable(f"{self._name}: {symbol}: {what}: expected > 0, was {value!r}")
+        return Decimal(str(value))
