@@ -59,16 +59,16 @@ class CcxtVenue:
     # Market data -------------------------------------------------------------------------------
 
     def rules(self, symbol: str) -> MarketRules:
-        with self._reading("markets"):
-            return self._catalogue.rules(symbol)
+        self._ensure_markets()
+        return self._catalogue.rules(symbol)
 
     def candles(
         self, symbol: str, timeframe: str, *, since_ms: int | None, limit: int
     ) -> NDArray[np.float64]:
         import numpy as np
 
+        self._ensure_markets()
         with self._reading("candles"):
-            self._catalogue.ensure()
             rows = self._client.fetch_ohlcv(symbol, timeframe, since_ms, limit)
         table = np.array(rows, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != 6:
@@ -78,8 +78,8 @@ class CcxtVenue:
         return table
 
     def book(self, symbol: str, depth: int = 50) -> Book:
+        self._ensure_markets()
         with self._reading("book"):
-            self._catalogue.ensure()
             answer = self._client.fetch_order_book(symbol, self._dialect.book_depth(depth))
         bids = tuple((float(level[0]), float(level[1])) for level in answer["bids"])
         asks = tuple((float(level[0]), float(level[1])) for level in answer["asks"])
@@ -91,8 +91,8 @@ class CcxtVenue:
         return Book(symbol, bids, asks, answer["timestamp"] or clock.now_ms())
 
     def trades(self, symbol: str, limit: int = 200) -> list[PublicTrade]:
+        self._ensure_markets()
         with self._reading("trades"):
-            self._catalogue.ensure()
             answer = self._client.fetch_trades(symbol, None, limit)
         return [
             PublicTrade(
@@ -106,8 +106,8 @@ class CcxtVenue:
         ]
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+        self._ensure_markets()
         with self._reading("quotes"):
-            self._catalogue.ensure()
             listed = [symbol for symbol in symbols if symbol in self._client.markets]
             answer = self._dialect.tickers(self._client, listed) if listed else {}
         now_ms = clock.now_ms()
@@ -151,6 +151,7 @@ class CcxtVenue:
 
     def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
         errors = ccxt_loader.errors()
+        self._ensure_markets()
         with self._reading("order by client id"):
             try:
                 answer = self._dialect.find_order(
@@ -161,6 +162,7 @@ class CcxtVenue:
         return None if answer is None else self._order(answer)
 
     def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
+        self._ensure_markets()
         with self._reading("order"):
             return self._order(self._client.fetch_order(venue_order_id, symbol))
 
@@ -169,12 +171,13 @@ class CcxtVenue:
             self._client.cancel_order(venue_order_id, symbol)
 
     def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
+        self._ensure_markets()
         with self._reading("open orders"):
-            self._catalogue.ensure()
             answers = self._dialect.open_orders(self._client)
             return [self._order(answer) for answer in answers if answer["symbol"] in symbols]
 
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
+        self._ensure_markets()
         with self._reading("fills"):
             answers = self._client.fetch_my_trades(symbol, clock.to_ms(since))
             return [self._fill(answer) for answer in answers]
@@ -246,6 +249,11 @@ class CcxtVenue:
         if not math.isfinite(value) or value <= 0:
             raise VenueUnavailable(f"{self.name}: {what}: {field}: expected > 0, was {value}")
         return value
+
+    def _ensure_markets(self) -> None:
+        if not self._catalogue.loaded:
+            with self._reading("markets"):
+                self._catalogue.ensure()
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:

@@ -35,9 +35,14 @@ class Catalogue:
         self._cache = cache
         self._key = f"markets:{name}"
 
+    @property
+    def loaded(self) -> bool:
+        """Whether this process knows the markets already."""
+        return bool(self._client.markets)
+
     def ensure(self) -> None:
         """Give the client its markets, from the cache or else from the venue."""
-        if self._client.markets:
+        if self.loaded:
             return
         stored = self._cache.get(self._key)
         if stored is not None:
@@ -56,7 +61,6 @@ class Catalogue:
         Raises:
             VenueUnavailable: the venue does not list it, or leaves out what is needed.
         """
-        self.ensure()
         market = self._client.markets.get(symbol)
         if market is None:
             raise VenueUnavailable(f"{self._name}: {symbol}: not listed")
