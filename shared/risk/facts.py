@@ -1,0 +1,163 @@
+"""What the gate has to know about the ledger, fetched in one round trip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from shared import clock
+from shared.execution.types import OrderTicket
+from shared.run import Run
+
+# An order counts at full size while nobody knows what became of it, with its unfilled rest while
+# it rests on the venue, and with what the venue has filled but the ledger has not recorded yet.
+_FACTS = """
+WITH pending AS MATERIALIZED (
+    SELECT position_id, symbol, venue, side, order_type, limit_price, quantity, true AS unresolved
+    FROM intents
+    WHERE pod = %(pod)s AND state IN ('SENDING', 'UNKNOWN')
+      AND client_order_id <> %(client_order_id)s
+    UNION ALL
+    SELECT i.position_id, i.symbol, i.venue, i.side, i.order_type, i.limit_price,
+           o.quantity - o.filled_quantity, false
+    FROM orders o JOIN intents i USING (intent_id)
+    WHERE o.pod = %(pod)s AND o.status = 'open' AND i.state = 'ACKNOWLEDGED'
+    UNION ALL
+    SELECT i.position_id, i.symbol, i.venue, i.side, i.order_type, i.limit_price,
+           o.filled_quantity - recorded.quantity, false
+    FROM intents i JOIN orders o USING (intent_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(f.quantity), 0) AS quantity FROM fills f
+        WHERE f.position_id = i.position_id AND f.intent_id = i.intent_id
+    ) AS recorded
+    WHERE i.pod = %(pod)s AND i.sent_at > %(now)s - interval '1 hour'
+      AND o.filled_quantity > recorded.quantity
+),
+held AS MATERIALIZED (
+    SELECT s.position_id, s.symbol, s.quantity, coalesce(quoted.mid, s.average_entry_price) AS mid
+    FROM position_summary s
+    LEFT JOIN LATERAL (
+        SELECT max((bid + ask) / 2) AS mid FROM prices p
+        WHERE p.pod = s.pod AND p.symbol = s.symbol AND p.at > %(now)s - interval '10 minutes'
+    ) AS quoted ON true
+    WHERE s.pod = %(pod)s AND s.closed_at IS NULL
+),
+latest AS MATERIALIZED (
+    SELECT at, equity_quote FROM equity WHERE pod = %(pod)s ORDER BY at DESC LIMIT 1
+)
+SELECT
+    (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,
+    (SELECT symbol FROM held WHERE position_id = %(position_id)s) AS position_symbol,
+    (SELECT coalesce(sum(quantity), 0) FROM held WHERE symbol = %(symbol)s)
+        AS symbol_held_quantity,
+    (SELECT coalesce(sum(quantity * mid), 0) FROM held WHERE symbol <> %(symbol)s)
+        AS others_held_quote,
+    (SELECT count(*) FROM held WHERE position_id <> %(position_id)s) AS other_positions,
+    (SELECT coalesce(sum(quantity * limit_price), 0) FROM pending
+     WHERE side = 'buy' AND symbol = %(symbol)s) AS symbol_pending_buy_quote,
+    (SELECT coalesce(sum(quantity * limit_price), 0) FROM pending
+     WHERE side = 'buy' AND symbol <> %(symbol)s) AS others_pending_buy_quote,
+    (SELECT coalesce(sum(quantity * limit_price), 0) FROM pending
+     WHERE side = 'buy' AND venue = %(venue)s) AS venue_pending_buy_quote,
+    (SELECT count(*) FROM pending WHERE unresolved AND symbol = %(symbol)s) AS unresolved,
+    (SELECT coalesce(sum(quantity), 0) FROM pending
+     WHERE side = 'sell' AND venue = %(venue)s AND position_id = %(position_id)s)
+        AS pending_sell_quantity,
+    (SELECT count(*) FROM pending
+     WHERE venue = %(venue)s AND symbol = %(symbol)s AND side <> %(side)s
+       AND order_type <> 'stop_limit'
+       AND CASE side WHEN 'sell' THEN limit_price <= %(limit_price)s
+                     ELSE limit_price >= %(limit_price)s END) AS opposing,
+    (SELECT quantity FROM position_holdings
+     WHERE position_id = %(position_id)s AND venue = %(venue)s) AS held_on_venue,
+    (SELECT amount FROM balances
+     WHERE pod = %(pod)s AND venue = %(venue)s AND currency = %(quote)s) AS venue_cash_quote,
+    (SELECT sum(amount) FROM transfers WHERE pod = %(pod)s AND currency = %(quote)s)
+        AS capital_quote,
+    (SELECT equity_quote FROM latest) AS equity_quote,
+    (SELECT at FROM latest) AS equity_at,
+    (SELECT max(equity_quote) FROM equity WHERE pod = %(pod)s) AS high_water_quote,
+    coalesce(
+        (SELECT equity_quote FROM equity WHERE pod = %(pod)s AND at <= %(day_start)s
+         ORDER BY at DESC LIMIT 1),
+        (SELECT equity_quote FROM equity WHERE pod = %(pod)s ORDER BY at LIMIT 1)
+    ) AS day_start_quote,
+    (SELECT equity_quote FROM equity WHERE pod = %(pod)s AND at >= %(now)s - interval '24 hours'
+     ORDER BY at LIMIT 1) AS rolling_start_quote,
+    (SELECT count(*) FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
+       AND client_order_id <> %(client_order_id)s) AS orders_last_hour,
+    (SELECT count(*) FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 minute'
+       AND client_order_id <> %(client_order_id)s) AS orders_last_minute,
+    (SELECT array_agg((bid + ask) / 2) FROM prices
+     WHERE pod = %(pod)s AND symbol = %(symbol)s AND venue <> %(venue)s
+       AND at BETWEEN %(now)s - interval '90 seconds' AND %(now)s + interval '1 second')
+        AS other_venue_mids
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The state of the book of this pod at the moment of one order. Money in quote currency.
+
+    ``None`` where the ledger holds nothing on the subject; the gate decides what that means.
+    """
+
+    run_started_at: datetime | None
+    position_symbol: str | None
+    symbol_held_quantity: Decimal
+    others_held_quote: Decimal | None
+    other_positions: int
+    symbol_pending_buy_quote: Decimal
+    others_pending_buy_quote: Decimal
+    venue_pending_buy_quote: Decimal
+    unresolved: int
+    pending_sell_quantity: Decimal
+    opposing: int
+    held_on_venue: Decimal | None
+    venue_cash_quote: Decimal | None
+    capital_quote: Decimal | None
+    equity_quote: Decimal | None
+    equity_at: datetime | None
+    high_water_quote: Decimal | None
+    day_start_quote: Decimal | None
+    rolling_start_quote: Decimal | None
+    orders_last_hour: int
+    orders_last_minute: int
+    other_venue_mids: list[Decimal] | None
+
+    @property
+    def worth_quote(self) -> Decimal | None:
+        """Equity, or before its first row the capital that was paid in."""
+        return self.capital_quote if self.equity_quote is None else self.equity_quote
+
+
+def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts:
+    """Read the facts for ``ticket`` inside the caller's transaction."""
+    now = clock.from_ms(now_ms)
+    row = run.ledger.one(
+        _FACTS,
+        {
+            "pod": run.ledger.pod,
+            "run_id": run.run_id,
+            "position_id": position_id,
+            "client_order_id": ticket.client_order_id,
+            "symbol": ticket.symbol,
+            "venue": ticket.venue,
+            "side": ticket.side,
+            "limit_price": ticket.limit_price,
+            "quote": run.config.quote_currency,
+            "now": now,
+            "day_start": start_of_day(now),
+        },
+    )
+    if row is None:  # a SELECT without FROM always has its row
+        raise AssertionError("facts: expected one row")
+    return Facts(**row)
+
+
+def start_of_day(now: datetime) -> datetime:
+    """Midnight UTC of the day of ``now``."""
+    return now - timedelta(
+        hours=now.hour, minutes=now.minute, seconds=now.second, microseconds=now.microsecond
+    )
