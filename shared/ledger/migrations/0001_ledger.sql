@@ -116,6 +116,7 @@ CREATE TABLE positions (
     opened_at                 timestamptz NOT NULL,
     closed_at                 timestamptz,
     close_reason              text,
+    exit_reason               text,              -- why it is being left, before it is closed
     stop_price                numeric NOT NULL CHECK (stop_price >= 0),
     target_price              numeric CHECK (target_price > 0),
     trailing_activation_price numeric CHECK (trailing_activation_price > 0),

@@ -1,0 +1,64 @@
+"""Positions end when nothing sellable is left of them and nothing is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from shared import clock
+from shared.errors import VenueUnavailable
+from shared.execution.venues.base import Venue
+from shared.ledger.connection import Row
+from shared.run import Run
+
+_CANDIDATES = """
+SELECT s.position_id, s.symbol, s.bought_quantity, s.quantity, s.sold_quantity,
+       s.exit_reason,
+       (SELECT jsonb_object_agg(h.venue, h.quantity::text) FROM position_holdings h
+        WHERE h.position_id = s.position_id) AS by_venue,
+       (SELECT bid FROM prices p WHERE p.pod = s.pod AND p.symbol = s.symbol
+        ORDER BY p.at DESC, p.venue LIMIT 1) AS bid
+FROM position_summary s
+WHERE s.pod = %(pod)s AND s.closed_at IS NULL
+  AND (s.sold_quantity > 0 OR s.bought_quantity = 0)
+  AND NOT EXISTS (SELECT 1 FROM parent_orders p
+                  WHERE p.position_id = s.position_id AND p.state = 'WORKING')
+  AND NOT EXISTS (SELECT 1 FROM order_log l WHERE l.position_id = s.position_id
+                  AND (l.state IN ('SENDING', 'UNKNOWN') OR l.order_status = 'open'))
+"""
+
+
+def close_finished_positions(run: Run, venues: Mapping[str, Venue]) -> list[int]:
+    """Close what is empty, or holds only dust that no venue would take; returns the ids.
+
+    Dust stays in the balances, and in the position's record as ``dust_quantity``.
+    """
+    closed = []
+    for row in run.ledger.query(_CANDIDATES, {"pod": run.ledger.pod}):
+        if row["bought_quantity"] > 0 and not _is_dust(venues, row):
+            continue
+        reason = row["exit_reason"] if row["bought_quantity"] > 0 else "not filled"
+        run.ledger.execute(
+            "UPDATE positions SET closed_at = %s, close_reason = %s "
+            "WHERE position_id = %s AND closed_at IS NULL",
+            (clock.now(), reason or "sold", row["position_id"]),
+        )
+        closed.append(int(row["position_id"]))
+    return closed
+
+
+def _is_dust(venues: Mapping[str, Venue], row: Row) -> bool:
+    for venue_name, held in (row["by_venue"] or {}).items():
+        quantity = Decimal(held)
+        if quantity <= 0:
+            continue
+        venue = venues.get(venue_name)
+        if venue is None or row["bid"] is None:
+            return False
+        try:
+            rules = venue.rules(row["symbol"])
+        except VenueUnavailable:
+            return False  # it may be sellable: ask again in the next run
+        if quantity >= rules.min_quantity and quantity * row["bid"] >= rules.min_notional:
+            return False
+    return True

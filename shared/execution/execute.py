@@ -1,0 +1,123 @@
+"""The last step of the trading loop: reconcile, leave, enter, work, mark."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from shared import clock
+from shared.errors import DataUnavailable, OrderDenied
+from shared.execution import quality
+from shared.execution.desk import Desk
+from shared.execution.types import EntryOrder, Exits, OrderResult
+from shared.ledger import equity
+from shared.risk.manage import manage_exits
+from shared.run import Export, Run
+
+
+def execute(run: Run) -> Export:
+    """Carry out what risk management approved, and everything that was due before it.
+
+    Exits and reconciliation happen whatever the decision is; they never wait for a model.
+    """
+    risk = run.export_of("risk_management")
+    desk = Desk.open(run)
+    wants_risk = risk["approved"] and risk["action"] == "BUY"
+    reconciliation = desk.reconcile(compare_accounts=wants_risk)
+    exits = manage_exits(run, desk)
+    results, note = _carry_out(run, desk, risk)
+    results += desk.work()
+    closed = desk.settle()
+    return {
+        "status": _status(risk, results, exits),
+        "reason": note,
+        "execution": {
+            "orders": [_order(result) for result in results],
+            "exits": exits,
+            "positions_closed": closed,
+        },
+        "quality": quality.of_intents(
+            run.ledger, [result.intent_id for result in results if result.intent_id]
+        ),
+        "reconciliation": reconciliation.as_export(),
+        "equity_quote": _mark_equity(run, desk),
+    }
+
+
+def _carry_out(run: Run, desk: Desk, risk: Export) -> tuple[list[OrderResult], str]:
+    if not risk["approved"]:
+        return [], "; ".join(risk["reasoning"]) or "not approved"
+    decision = run.export_of("signal_generator")["finalDecision"]
+    if risk["action"] == "SELL":
+        return _sell(run, desk, decision)
+    try:
+        parent_id = desk.enter(_entry(risk, decision))
+    except OrderDenied as denied:
+        return [], str(denied)
+    return [], f"working {parent_id}"
+
+
+def _sell(run: Run, desk: Desk, decision: Export) -> tuple[list[OrderResult], str]:
+    row = run.ledger.one(
+        "SELECT position_id FROM positions WHERE pod = %s AND symbol = %s "
+        "AND sleeve = 'tactical' AND closed_at IS NULL",
+        (run.ledger.pod, decision["symbol"]),
+    )
+    if row is None:
+        return [], f"POSITION_MISSING: symbol={decision['symbol']}"
+    return desk.exit(row["position_id"], reason="signal"), "signal"
+
+
+def _entry(risk: Export, decision: Export) -> EntryOrder:
+    exits = risk["exits"]
+    if exits is None:
+        raise OrderDenied("EXITS_MISSING", decision_id=risk["decision_id"])
+    trailing = exits["trailingStop"]
+    return EntryOrder(
+        decision_id=risk["decision_id"],
+        symbol=risk["symbol"],
+        size_quote=Decimal(str(risk["size"])),
+        decision_mid=Decimal(str(decision["mid"])),
+        strategy=decision["strategy"],
+        sleeve="tactical",
+        urgency=decision["urgency"],
+        exits=Exits(
+            stop_price=Decimal(str(exits["stopLoss"])),
+            target_price=Decimal(str(exits["takeProfit"])),
+            trailing_activation_price=Decimal(str(trailing["activation"])),
+            trailing_distance_percent=Decimal(str(trailing["distance_percent"])),
+            time_stop_at=clock.from_ms(int(exits["timeStop"])),
+        ),
+    )
+
+
+def _status(risk: Export, results: list[OrderResult], exits: list[dict[str, Any]]) -> str:
+    if any(result.outcome == "UNKNOWN" for result in results):
+        return "UNKNOWN"
+    if results or exits:
+        return "EXECUTED"
+    if risk["approved"]:
+        return "WORKING"
+    return "IDLE" if risk["action"] == "HOLD" else "REJECTED"
+
+
+def _order(result: OrderResult) -> dict[str, Any]:
+    return {
+        "intent_id": result.intent_id,
+        "venue": result.venue,
+        "symbol": result.symbol,
+        "side": result.side,
+        "quantity": float(result.quantity),
+        "outcome": result.outcome,
+        "filled_quantity": float(result.filled_quantity),
+        "average_price": None if result.average_price is None else float(result.average_price),
+        "detail": result.detail,
+    }
+
+
+def _mark_equity(run: Run, desk: Desk) -> float | None:
+    """Write the minute's equity; without a price for everything held it is not written."""
+    try:
+        return float(equity.mark(run, desk.quotes(run.config.pairs)))
+    except DataUnavailable:
+        return None

@@ -1,0 +1,148 @@
+"""The order protocol: intent first, send once, three outcomes.
+
+1. One short transaction holds the lease, passes the gate (trading state and every limit, with
+   unknown orders at full size) and inserts the intent under its unique logical key.
+2. The order is sent, once, with retries off.
+3. A second transaction notes what happened: acknowledged with its fills, definitely rejected, or
+   UNKNOWN. If this process dies anywhere in between, the intent stays behind as SENDING and the
+   resolver of the next run finds out by query.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from shared import clock
+from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
+from shared.execution import fills, intents
+from shared.execution.intents import Intent
+from shared.execution.types import MarketRules, OrderResult, VenueOrder
+from shared.execution.venues.base import Venue
+from shared.ledger import events
+from shared.ledger.connection import Row
+from shared.market.types import Book
+from shared.risk import gate
+from shared.run import Run
+
+_CLOCK_MARGIN = timedelta(seconds=60)  # a venue's clock may be behind ours
+
+
+def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book) -> OrderResult:
+    """Take one intent through the protocol. Never raises for what a venue does."""
+    ticket, sent_at = intent.ticket, clock.now()
+    try:
+        with run.ledger.transaction():
+            run.guard()
+            known = intents.by_key(run.ledger, intent.logical_key)
+            if known is not None:
+                return _as_result(known)
+            gate.check(
+                run,
+                ticket,
+                purpose=intent.purpose,
+                position_id=intent.position_id,
+                rules=rules,
+                book=book,
+                now_ms=clock.now_ms(),
+            )
+            if not intents.insert(run.ledger, intent, run.epoch):
+                raise OrderDenied("INTENT_EXISTS", logical_key=intent.logical_key)
+    except OrderDenied as denied:
+        return _result(intent, "DENIED", detail=str(denied))
+    try:
+        order = venue.submit(ticket)
+    except OrderRejected as rejected:
+        intents.settle(run.ledger, intent.intent_id, "REJECTED", str(rejected))
+        return _result(intent, "REJECTED", detail=str(rejected))
+    except OrderUnknown as unknown:
+        intents.settle(run.ledger, intent.intent_id, "UNKNOWN", str(unknown))
+        events.record(
+            run.ledger, "ORDER_UNKNOWN", {"intent": intent.intent_id, "error": str(unknown)}
+        )
+        return _result(intent, "UNKNOWN", detail=str(unknown))
+    acknowledge(run, intent.intent_id, venue.name, order)
+    import_fills(run, venue, intent.intent_id, order, sent_at)
+    final = intents.by_key(run.ledger, intent.logical_key)
+    return _result(intent, "UNKNOWN") if final is None else _as_result(final)
+
+
+def acknowledge(run: Run, intent_id: str, venue_name: str, order: VenueOrder) -> None:
+    """Note that the venue has the order."""
+    with run.ledger.transaction():
+        intents.settle(run.ledger, intent_id, "ACKNOWLEDGED")
+        fills.record_order(run.ledger, intent_id, venue_name, order)
+
+
+def import_fills(
+    run: Run, venue: Venue, intent_id: str, order: VenueOrder, sent_at: datetime
+) -> bool:
+    """Bring order and fills of an acknowledged intent up to date.
+
+    Some venues answer an order with its id alone, so its state is asked for again while it
+    counts as open. Returns whether the ledger now has the whole of it; what a venue does not
+    tell now is asked for by the next run.
+    """
+    try:
+        if order.status == "open":
+            order = venue.order(order.venue_order_id, order.symbol)
+        missing = order.filled_quantity > fills.filled_of(run.ledger, intent_id)
+        executions = venue.fills(order.symbol, sent_at - _CLOCK_MARGIN) if missing else []
+    except VenueUnavailable as error:
+        events.record(run.ledger, "ORDER_STATE_UNREAD", {"intent": intent_id, "error": str(error)})
+        return False
+    own = [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
+    with run.ledger.transaction():
+        fills.record_fills(run.ledger, venue.name, own)
+        recorded = fills.filled_of(run.ledger, intent_id)
+        complete = recorded >= order.filled_quantity
+        if not complete and order.status != "open":
+            # Closed on the venue but fills are still to come: keep asking.
+            order = dataclasses.replace(order, status="open")
+        fills.record_order(run.ledger, intent_id, venue.name, order)
+    return complete
+
+
+def _result(intent: Intent, outcome: str, detail: str = "") -> OrderResult:
+    ticket = intent.ticket
+    return OrderResult(
+        intent.intent_id,
+        ticket.venue,
+        ticket.symbol,
+        ticket.side,
+        ticket.quantity,
+        outcome,
+        Decimal(0),
+        None,
+        Decimal(0),
+        detail,
+    )
+
+
+def _as_result(row: Row) -> OrderResult:
+    return OrderResult(
+        row["intent_id"],
+        row["venue"],
+        row["symbol"],
+        row["side"],
+        row["quantity"],
+        outcome_of(row),
+        row["filled_quantity"],
+        row["average_price"],
+        Decimal(0),
+        row["error"] or "",
+    )
+
+
+def outcome_of(row: Row) -> str:
+    """The outcome of an ``order_log`` row in the words of ``OrderResult``."""
+    if row["state"] in ("REJECTED", "DEAD"):
+        return "REJECTED" if row["state"] == "REJECTED" else "NOT_FILLED"
+    if row["state"] != "ACKNOWLEDGED":
+        return "UNKNOWN"
+    if row["filled_quantity"] >= row["quantity"]:
+        return "FILLED"
+    if row["order_status"] == "open":
+        return "OPEN"
+    return "PARTIALLY_FILLED" if row["filled_quantity"] > 0 else "NOT_FILLED"
