@@ -1,0 +1,126 @@
+"""Open a position, or add to one: a row for the position and a parent order to be worked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from shared import clock
+from shared.errors import DataUnavailable, VenueUnavailable
+from shared.execution import parents
+from shared.execution.parents import NewParent
+from shared.execution.types import EntryOrder
+from shared.execution.venues.base import Venue
+from shared.run import Run
+
+
+def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
+    """Write position and parent in one transaction; a repeat of the decision finds them.
+
+    Returns:
+        The parent's id.
+    """
+    ledger = run.ledger
+    with ledger.transaction():
+        run.guard()
+        position_id = _position_for(run, order)
+        key = order.decision_id or f"{position_id}:{clock.iso(run.event_at)}"
+        parent = _parent(
+            run,
+            venues,
+            parent_id=f"entry:{ledger.pod}:{key}",
+            position_id=position_id,
+            order=order,
+        )
+        parents.insert(ledger, parent)
+    return parent.parent_id
+
+
+def add(run: Run, venues: Mapping[str, Venue], position_id: int, order: EntryOrder) -> str:
+    """Buy more for an open position, once a run at most. Returns the parent's id.
+
+    Raises:
+        DataUnavailable: the position is not open.
+    """
+    ledger = run.ledger
+    with ledger.transaction():
+        run.guard()
+        row = ledger.one(
+            "SELECT symbol FROM positions WHERE position_id = %s AND closed_at IS NULL FOR UPDATE",
+            (position_id,),
+        )
+        if row is None or row["symbol"] != order.symbol:
+            raise DataUnavailable(f"position {position_id}: expected to be open in {order.symbol}")
+        parent_id = f"add:{ledger.pod}:{position_id}:{clock.iso(run.event_at)}"
+        parents.insert(
+            ledger,
+            _parent(run, venues, parent_id=parent_id, position_id=position_id, order=order),
+        )
+    return parent_id
+
+
+def _position_for(run: Run, order: EntryOrder) -> int:
+    ledger = run.ledger
+    row = ledger.one(
+        "SELECT position_id FROM positions WHERE pod = %s AND symbol = %s AND sleeve = %s "
+        "AND closed_at IS NULL",
+        (ledger.pod, order.symbol, order.sleeve),
+    ) or ledger.one(
+        "INSERT INTO positions (pod, symbol, sleeve, strategy, decision_id, opened_at, "
+        "stop_price, target_price, trailing_activation_price, trailing_distance_percent, "
+        "time_stop_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING position_id",
+        (
+            ledger.pod,
+            order.symbol,
+            order.sleeve,
+            order.strategy,
+            order.decision_id,
+            clock.now(),
+            order.exits.stop_price,
+            order.exits.target_price,
+            order.exits.trailing_activation_price,
+            order.exits.trailing_distance_percent,
+            order.exits.time_stop_at,
+        ),
+    )
+    if row is None:
+        raise DataUnavailable("positions: expected the new row, was nothing")
+    return int(row["position_id"])
+
+
+def _parent(
+    run: Run,
+    venues: Mapping[str, Venue],
+    *,
+    parent_id: str,
+    position_id: int,
+    order: EntryOrder,
+) -> NewParent:
+    config = run.config
+    # Sized at the worst price that the collar allows: no fill can exceed what was approved.
+    worst_price = order.decision_mid * (1 + config.price_collar_bps / 10_000)
+    slices = 1
+    if order.urgency == "normal":
+        minimum = max(_min_notional(venue, order.symbol) for venue in venues.values())
+        slices = parents.slices_for(order.size_quote, config.twap_slices, minimum)
+    return NewParent(
+        parent_id=parent_id,
+        position_id=position_id,
+        decision_id=order.decision_id,
+        symbol=order.symbol,
+        side="buy",
+        purpose="entry" if order.sleeve == "tactical" else "rebalance",
+        reason=order.strategy,
+        quantity=order.size_quote / worst_price,
+        decision_mid=order.decision_mid,
+        urgency=order.urgency,
+        slices=slices,
+        interval_seconds=config.twap_interval_seconds,
+    )
+
+
+def _min_notional(venue: Venue, symbol: str) -> Decimal:
+    try:
+        return venue.rules(symbol).min_notional
+    except VenueUnavailable:
+        return Decimal(0)  # it cannot take the order, so its minimum does not bind
