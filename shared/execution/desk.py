@@ -48,9 +48,16 @@ class Desk:
         """Write a position and its parent order; ``work`` sends the slices that are due."""
         return entering.enter(self._run, self.venues, order)
 
-    def add(self, position_id: int, order: EntryOrder) -> str:
+    def add(self, position_id: int, size_quote: Decimal, decision_mid: Decimal, reason: str) -> str:
         """Buy more for an open position, by a parent order like an entry's."""
-        return entering.add(self._run, self.venues, position_id, order)
+        return entering.add(
+            self._run,
+            self.venues,
+            position_id,
+            size_quote=size_quote,
+            decision_mid=decision_mid,
+            reason=reason,
+        )
 
     def work(self) -> list[OrderResult]:
         """Send the slices that are due; end parents that are complete, over or not allowed."""

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 from shared import clock
 from shared.errors import DataUnavailable, VenueUnavailable
 from shared.execution import parents
 from shared.execution.parents import NewParent
-from shared.execution.types import EntryOrder
+from shared.execution.types import EntryOrder, Purpose, Urgency
 from shared.execution.venues.base import Venue
 from shared.run import Run
+
+
+@dataclass(frozen=True)
+class _Buy:
+    """What a parent order is to buy, and on whose word."""
+
+    symbol: str
+    size_quote: Decimal
+    decision_mid: Decimal
+    purpose: Purpose
+    reason: str
+    urgency: Urgency
+    decision_id: str | None
 
 
 def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
@@ -20,23 +34,33 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
     Returns:
         The parent's id.
     """
-    ledger = run.ledger
-    with ledger.transaction():
+    buy = _Buy(
+        order.symbol,
+        order.size_quote,
+        order.decision_mid,
+        "entry" if order.sleeve == "tactical" else "rebalance",
+        order.strategy,
+        order.urgency,
+        order.decision_id,
+    )
+    with run.ledger.transaction():
         run.guard()
         position_id = _position_for(run, order)
         key = order.decision_id or f"{position_id}:{clock.iso(run.event_at)}"
-        parent = _parent(
-            run,
-            venues,
-            parent_id=f"entry:{ledger.pod}:{key}",
-            position_id=position_id,
-            order=order,
-        )
-        parents.insert(ledger, parent)
+        parent = _parent(run, venues, f"entry:{run.ledger.pod}:{key}", position_id, buy)
+        parents.insert(run.ledger, parent)
     return parent.parent_id
 
 
-def add(run: Run, venues: Mapping[str, Venue], position_id: int, order: EntryOrder) -> str:
+def add(
+    run: Run,
+    venues: Mapping[str, Venue],
+    position_id: int,
+    *,
+    size_quote: Decimal,
+    decision_mid: Decimal,
+    reason: str,
+) -> str:
     """Buy more for an open position, once a run at most. Returns the parent's id.
 
     Raises:
@@ -49,14 +73,13 @@ def add(run: Run, venues: Mapping[str, Venue], position_id: int, order: EntryOrd
             "SELECT symbol FROM positions WHERE position_id = %s AND closed_at IS NULL FOR UPDATE",
             (position_id,),
         )
-        if row is None or row["symbol"] != order.symbol:
-            raise DataUnavailable(f"position {position_id}: expected to be open in {order.symbol}")
-        parent_id = f"add:{ledger.pod}:{position_id}:{clock.iso(run.event_at)}"
-        parents.insert(
-            ledger,
-            _parent(run, venues, parent_id=parent_id, position_id=position_id, order=order),
-        )
-    return parent_id
+        if row is None:
+            raise DataUnavailable(f"position {position_id}: expected to be open, was not")
+        buy = _Buy(row["symbol"], size_quote, decision_mid, "entry", reason, "normal", None)
+        key = f"add:{ledger.pod}:{position_id}:{clock.iso(run.event_at)}"
+        parent = _parent(run, venues, key, position_id, buy)
+        parents.insert(ledger, parent)
+    return parent.parent_id
 
 
 def _position_for(run: Run, order: EntryOrder) -> int:
@@ -89,31 +112,26 @@ def _position_for(run: Run, order: EntryOrder) -> int:
 
 
 def _parent(
-    run: Run,
-    venues: Mapping[str, Venue],
-    *,
-    parent_id: str,
-    position_id: int,
-    order: EntryOrder,
+    run: Run, venues: Mapping[str, Venue], parent_id: str, position_id: int, buy: _Buy
 ) -> NewParent:
     config = run.config
     # Sized at the worst price that the collar allows: no fill can exceed what was approved.
-    worst_price = order.decision_mid * (1 + config.price_collar_bps / 10_000)
+    worst_price = buy.decision_mid * (1 + config.price_collar_bps / 10_000)
     slices = 1
-    if order.urgency == "normal":
-        minimum = max(_min_notional(venue, order.symbol) for venue in venues.values())
-        slices = parents.slices_for(order.size_quote, config.twap_slices, minimum)
+    if buy.urgency == "normal":
+        minimum = max(_min_notional(venue, buy.symbol) for venue in venues.values())
+        slices = parents.slices_for(buy.size_quote, config.twap_slices, minimum)
     return NewParent(
         parent_id=parent_id,
         position_id=position_id,
-        decision_id=order.decision_id,
-        symbol=order.symbol,
+        decision_id=buy.decision_id,
+        symbol=buy.symbol,
         side="buy",
-        purpose="entry" if order.sleeve == "tactical" else "rebalance",
-        reason=order.strategy,
-        quantity=order.size_quote / worst_price,
-        decision_mid=order.decision_mid,
-        urgency=order.urgency,
+        purpose=buy.purpose,
+        reason=buy.reason,
+        quantity=buy.size_quote / worst_price,
+        decision_mid=buy.decision_mid,
+        urgency=buy.urgency,
         slices=slices,
         interval_seconds=config.twap_interval_seconds,
     )
