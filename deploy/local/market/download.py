@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,10 @@ def open_exchange(name: str, timeout_ms: int = 10_000) -> Any:
         nearest = difflib.get_close_matches(name, ccxt.exchanges, n=1)
         hint = f", did you mean {nearest[0]}?" if nearest else ""
         raise ConfigurationError(f"exchange: expected one that ccxt knows, was {name}{hint}")
-    return getattr(ccxt, name)(
-        {
-            "enableRateLimit": True,
-            "timeout": timeout_ms,
-            "options": {
-                "maxRetriesOnFailure": _RETRIES,
-                "fetchMarkets": {"types": ["spot"]},
-            },
-        }
-    )
+    options: dict[str, Any] = {"maxRetriesOnFailure": _RETRIES}
+    if name == "binance":
+        options["fetchMarkets"] = {"types": ["spot"]}  # else it asks its futures exchanges too
+    return getattr(ccxt, name)({"enableRateLimit": True, "timeout": timeout_ms, "options": options})
 
 
 def check(client: Any, symbol: str, timeframe: str) -> None:
@@ -89,6 +84,10 @@ def check(client: Any, symbol: str, timeframe: str) -> None:
         near = difflib.get_close_matches(symbol, list(markets), n=3)
         hint = f", did you mean {' or '.join(near)}?" if near else ""
         raise ConfigurationError(f"symbol: {client.id} has no {symbol}{hint}")
+    if markets[symbol]["type"] not in ("spot", "swap"):
+        raise ConfigurationError(
+            f"symbol: expected a spot or perpetual market, {symbol} is {markets[symbol]['type']}"
+        )
 
 
 def earliest_listed(client: Any, timeframe: str) -> int | None:
@@ -213,24 +212,18 @@ def _page_size(client: Any) -> int:
     return int(limit) if limit else 300  # the smallest of the exchanges that ccxt describes
 
 
-class _translated:  # noqa: N801 - reads as a word at its use
-    """Turns ccxt's errors into this project's, with one line and no address in it."""
+@contextmanager
+def _translated(client: Any) -> Iterator[None]:
+    """Turns ccxt's errors into this project's, in one line."""
+    import ccxt
 
-    def __init__(self, client: Any) -> None:
-        self.name = client.id
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: object) -> None:
-        import ccxt
-
-        if isinstance(error, ccxt.NetworkError):
-            raise DataUnavailable(
-                f"{self.name}: no answer ({type(error).__name__}); what has arrived is kept, "
-                "the same command goes on from there"
-            ) from error
-        if isinstance(error, ccxt.BaseError):
-            raise DataUnavailable(
-                f"{self.name}: refused ({type(error).__name__}): {str(error)[:200]}"
-            ) from error
+    try:
+        yield
+    except ccxt.NetworkError as error:
+        raise DataUnavailable(
+            f"{client.id}: no answer ({type(error).__name__}); what has arrived is kept, "
+            "the same command goes on from there"
+        ) from error
+    except ccxt.BaseError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataUnavailable(f"{client.id}: refused ({type(error).__name__}): {reason}") from error

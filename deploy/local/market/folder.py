@@ -22,6 +22,8 @@ from shared.market.types import TIMEFRAME_MS, TIMEFRAMES
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 HOLE_MS = HOUR_MS
 """A longer stretch without a candle is a hole in the recording; a shorter one, a quiet market."""
+HOLE_CANDLES = 24
+"""The same for coarse candles, whose single missing ones are mostly outages of the exchange."""
 EDGE_MS = 300_000
 """How much may be missing at the ends of a stretch that still counts as covered."""
 HISTORY_MS = 17 * HOUR_MS
@@ -52,6 +54,11 @@ class Span:
     from_ms: int
     to_ms: int
     candles: int
+
+    @property
+    def missing(self) -> int:
+        """Candles that would be there if somebody had traded in each."""
+        return (self.to_ms - self.from_ms) // TIMEFRAME_MS[self.timeframe] - self.candles
 
     def covers(self, from_ms: int, to_ms: int) -> bool:
         return self.from_ms - EDGE_MS <= from_ms and to_ms <= self.to_ms + EDGE_MS
@@ -143,7 +150,7 @@ def spans_of(folder: Folder, timeframe: str) -> list[Span]:
     if not len(opens):
         return []
     step = TIMEFRAME_MS[timeframe]
-    cuts = np.flatnonzero(np.diff(opens) > max(HOLE_MS, step)) + 1
+    cuts = np.flatnonzero(np.diff(opens) > max(HOLE_MS, HOLE_CANDLES * step)) + 1
     return [
         Span(
             exchange=folder.exchange,

@@ -24,8 +24,10 @@ _COVERED = b"covered_ms"
 
 
 def path_of(out: Path, exchange: str, symbol: str, timeframe: str) -> Path:
-    """``<out>/kraken/BTC-USDT/1m.parquet``."""
-    return out / exchange / symbol.replace("/", "-") / f"{timeframe}.parquet"
+    """``<out>/kraken/BTC-USDT/1m.parquet``; ``BTC-USDT-PERP`` for ``BTC/USDT:USDT``."""
+    pair, _, settled_in = symbol.partition(":")
+    name = pair.replace("/", "-") + ("-PERP" if settled_in else "")
+    return out / exchange / name / f"{timeframe}.parquet"
 
 
 class CandleFile:
