@@ -62,10 +62,11 @@ def breaker(ledger: Ledger, at: datetime) -> dict[str, Any]:
 
 
 def _checks(stored: Any) -> list[dict[str, Any]]:
-    """Each check as name, status and detail, whether stored as a list or by name."""
+    """Each check as name, status and detail; first those that ask for attention."""
     if isinstance(stored, dict):
         stored = [{"name": name} | value for name, value in stored.items()]
-    return [_check(entry) for entry in stored]
+    checks = [_check(entry) for entry in stored]
+    return sorted(checks, key=lambda check: (check["tone"] == "up", check["name"]))
 
 
 def _check(entry: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,8 @@ def workflows(ledger: Ledger, at: datetime) -> list[Row]:
     return ledger.query(
         "SELECT w.workflow, l.event_at, l.status, l.duration_ms, l.error, "
         "  w.runs, w.failures, w.duration_p95_ms FROM ("
-        "  SELECT workflow, count(*) AS runs, count(*) FILTER (WHERE status = 'FAILED') AS failures,"
+        "  SELECT workflow, count(*) AS runs, "
+        "    count(*) FILTER (WHERE status = 'FAILED') AS failures, "
         "    percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) AS duration_p95_ms "
         "  FROM runs WHERE pod = %(pod)s AND event_at > %(since)s AND event_at <= %(at)s "
         "  GROUP BY workflow) w CROSS JOIN LATERAL ("

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ def equity_chart(points: Sequence[tuple[datetime, float]], height: float = 210) 
     frame = _Frame(points[0][0], points[-1][0], low, high, height, bottom=22)
     tone = "up" if values[-1] >= values[0] else "down"
     line = frame.path(points)
-    base = frame.y(values[0])
+    base, right = frame.y(values[0]), _WIDTH - _RIGHT
     body = (
-        frame.grid(_number)
-        + f'<line class="base" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{base:.1f}" y2="{base:.1f}"/>'
+        frame.grid(_number, 4)
+        + f'<line class="base" x1="{_LEFT}" x2="{right}" y1="{base:.1f}" y2="{base:.1f}"/>'
         + f'<path class="area {tone}" d="{line}{frame.closing(frame.floor)}"/>'
         + f'<path class="line {tone}" d="{line}"/>'
         + frame.times()
@@ -39,25 +40,29 @@ def drawdown_chart(points: Sequence[tuple[datetime, float]], height: float = 84)
         return None
     deepest = max(value for _, value in points)
     falls = [(at, -value) for at, value in points]
-    frame = _Frame(points[0][0], points[-1][0], min(-deepest * 1.1, -0.1), 0.0, height, bottom=6)
+    low = min(-deepest * 1.08, -0.1)
+    frame = _Frame(points[0][0], points[-1][0], low, 0.0, height, bottom=8)
     line = frame.path(falls)
     body = (
-        frame.grid(lambda value: f"{value:.2f} %".replace("-", "\u2212"), lines=3)
+        frame.grid(lambda value: f"{value:g} %".replace("-", "\u2212"), 2)
         + f'<path class="area down" d="{line}{frame.closing(frame.y(0))}"/>'
         + f'<path class="line down" d="{line}"/>'
     )
     return _svg(body, height, f"Drawdown, deepest {deepest:.2f} percent")
 
 
-def bar(used: float | None, marks: Sequence[float] = ()) -> Markup:
-    """A share of a limit from 0 to 1, in its tone; without a value the bar stays empty.
+def bar(used: float | None, marks: Sequence[float] = (), *, alarming: bool = True) -> Markup:
+    """A share of a limit from 0 to 1; without a value the bar stays empty.
 
-    ``marks`` are further limits on the way, as shares too.
+    Args:
+        marks: further limits on the way, as shares too.
+        alarming: whether coming near the limit is bad news, and coloured so.
     """
     from markupsafe import Markup
 
     width = 0.0 if used is None else 100 * min(max(used, 0.0), 1.0)
-    tone = "calm" if used is None or used < 0.6 else "warn" if used < 0.9 else "down"
+    calm = used is None or used < 0.6 or not alarming
+    tone = "calm" if calm else "warn" if width < 90 else "down"
     ticks = "".join(
         f'<rect class="tick" x="{100 * mark - 0.4:.1f}" width="0.8" height="6"/>'
         for mark in marks
@@ -95,15 +100,15 @@ class _Frame:
     def closing(self, y: float) -> str:
         return f"L{self.x(self.end):.1f} {y:.1f}L{self.x(self.start):.1f} {y:.1f}Z"
 
-    def grid(self, label: object, lines: int = 4) -> str:
-        assert callable(label)
+    def grid(self, label: Callable[[float], str], steps: int) -> str:
+        """Lines at round values, about ``steps`` of them, labelled on the right."""
+        right = _WIDTH - _RIGHT
         parts = []
-        for index in range(lines):
-            value = self.low + (self.high - self.low) * index / (lines - 1)
+        for value in round_values(self.low, self.high, steps):
             y = self.y(value)
             parts.append(
-                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 3.5:.1f}">{label(value)}</text>'
+                f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<text x="{right + 8}" y="{y + 3.5:.1f}">{label(value)}</text>'
             )
         return "".join(parts)
 
@@ -120,13 +125,22 @@ class _Frame:
         return "".join(parts)
 
 
+def round_values(low: float, high: float, steps: int) -> list[float]:
+    """The multiples of 1, 2 or 5 times a power of ten in ``low..high``, about ``steps`` of them."""
+    rough = (high - low) / steps
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
 def _padded(low: float, high: float) -> tuple[float, float]:
     room = (high - low) * 0.08 or abs(high) * 0.001 or 1.0
     return low - room, high + room
 
 
 def _number(value: float) -> str:
-    return f"{value:,.2f}" if abs(value) < 100_000 else f"{value:,.0f}"
+    return f"{value:,.2f}".removesuffix(".00")
 
 
 def _svg(body: str, height: float, title: str) -> Markup:

@@ -57,9 +57,10 @@ def equity(ledger: Ledger, at: datetime) -> dict[str, Any]:
 
 
 _EQUITY_FIELDS = (
-    "at equity_quote cash_quote positions_quote day_pnl_quote day_return_percent "
-    "return_24h_percent return_total_percent total_pnl_quote since peak_quote drawdown_percent"
-).split()
+    *("at", "equity_quote", "cash_quote", "positions_quote", "day_pnl_quote"),
+    *("day_return_percent", "return_24h_percent", "return_total_percent", "total_pnl_quote"),
+    *("since", "peak_quote", "drawdown_percent"),
+)
 
 
 def curve(ledger: Ledger, since: datetime, until: datetime) -> list[Row]:
@@ -214,7 +215,8 @@ def risk(
 
 def _latest_value_at_risk(ledger: Ledger, at: datetime | None) -> dict[str, Any]:
     row = ledger.one(
-        "SELECT at, metrics->>'var95_quote' AS var95_quote, metrics->>'cvar95_quote' AS cvar95_quote "
+        "SELECT at, metrics->>'var95_quote' AS var95_quote, "
+        "  metrics->>'cvar95_quote' AS cvar95_quote "
         "FROM risk_checks WHERE pod = %s AND metrics->>'var95_quote' IS NOT NULL "
         "AND (%s IS NULL OR at <= %s) ORDER BY at DESC LIMIT 1",
         (ledger.pod, at, at),

@@ -71,7 +71,7 @@ def price(value: Number | None) -> str:
     """A price with the places that its size asks for."""
     if value is None:
         return UNKNOWN
-    size = abs(value)
+    size = abs(float(value))
     return number(value, 2 if size >= 100 else 4 if size >= 1 else 6)
 
 

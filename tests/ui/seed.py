@@ -15,9 +15,10 @@ STRATEGIES = ("momentum", "mean_reversion", "trend_following", "market_making")
 REASONS = ("TAKE_PROFIT", "STOP_LOSS", "TRAILING_STOP", "TIME_STOP")
 WORKFLOWS = ("circuit_breaker", "performance_analyzer", "position_manager", "trading_loop")
 CHECKS = (
-    "drawdown daily_loss exposure api_health database_health latency volatility liquidity "
-    "anomalies slippage failure_rate regulatory_limits exchange_limits"
-).split()
+    *("drawdown", "daily_loss", "exposure", "api_health", "database_health", "latency"),
+    *("volatility", "liquidity", "anomalies", "slippage", "failure_rate"),
+    *("regulatory_limits", "exchange_limits"),
+)
 
 
 def two_days(ledger: Ledger, now: datetime) -> None:
