@@ -1,0 +1,129 @@
+"""What each simulated venue accepts for a symbol, and what it charges.
+
+Ticks, steps and minimums of the listed symbols are those that the venues published for them
+(exchangeInfo, AssetPairs, products; 2025). Symbols that are not listed get increments of the same
+relative size, derived from a price.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+VenueName = Literal["binance", "coinbase", "kraken"]
+VENUES: tuple[VenueName, ...] = ("binance", "coinbase", "kraken")
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolRules:
+    """Increments and minimums of one symbol on one venue; prices and notionals in quote."""
+
+    symbol: str
+    price_decimals: int
+    quantity_decimals: int
+    min_quantity: Decimal
+    min_notional: Decimal
+
+    @property
+    def base(self) -> str:
+        return self.symbol.partition("/")[0]
+
+    @property
+    def quote(self) -> str:
+        return self.symbol.partition("/")[2]
+
+    @property
+    def price_tick(self) -> Decimal:
+        return Decimal(1).scaleb(-self.price_decimals)
+
+    @property
+    def quantity_step(self) -> Decimal:
+        return Decimal(1).scaleb(-self.quantity_decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueRules:
+    """What holds for all symbols of a venue.
+
+    Attributes:
+        fee_in: ``received`` takes the fee from what a fill brings in (base on buys, quote on
+            sells); ``quote`` always takes it in quote, on top of the cost of a buy.
+        duplicate_client_id: ``reject_open`` refuses a client id that an open order bears;
+            ``return_original`` answers with the order that bore it first.
+        stop_triggers_at_once: whether a stop that the price has already passed becomes active
+            instead of being refused.
+    """
+
+    name: VenueName
+    taker_fee_bps: Decimal
+    maker_fee_bps: Decimal
+    fee_in: Literal["received", "quote"]
+    duplicate_client_id: Literal["reject_open", "return_original"]
+    stop_triggers_at_once: bool
+
+
+VENUE_RULES: dict[VenueName, VenueRules] = {
+    "binance": VenueRules(
+        "binance", Decimal(10), Decimal(10), "received", "reject_open", stop_triggers_at_once=False
+    ),
+    "coinbase": VenueRules(
+        "coinbase",
+        Decimal(60),
+        Decimal(40),
+        "quote",
+        "return_original",
+        stop_triggers_at_once=False,
+    ),
+    "kraken": VenueRules(
+        "kraken", Decimal(40), Decimal(25), "quote", "reject_open", stop_triggers_at_once=True
+    ),
+}
+
+# symbol: (price decimals, quantity decimals, minimum quantity, minimum notional). Binance's crosses
+# trade here in tenfold lots, so that a fill's notional is exact in the 8 decimals of a balance.
+_PUBLISHED: dict[VenueName, dict[str, tuple[int, int, str, str]]] = {
+    "binance": {
+        "BTC/USDT": (2, 5, "0.00001", "5"),
+        "ETH/USDT": (2, 4, "0.0001", "5"),
+        "SOL/USDT": (2, 3, "0.001", "5"),
+        "ETH/BTC": (5, 3, "0.001", "0.0001"),
+        "SOL/BTC": (6, 2, "0.01", "0.0001"),
+    },
+    "coinbase": {
+        "BTC/USDT": (2, 8, "0.00000001", "1"),
+        "ETH/USDT": (2, 8, "0.00000001", "1"),
+        "SOL/USDT": (2, 8, "0.00000001", "1"),
+        "ETH/BTC": (5, 8, "0.00000001", "0.000016"),
+        "SOL/BTC": (7, 8, "0.00000001", "0.000016"),
+    },
+    "kraken": {
+        "BTC/USDT": (1, 8, "0.00005", "0.5"),
+        "ETH/USDT": (2, 8, "0.001", "0.5"),
+        "SOL/USDT": (2, 8, "0.02", "0.5"),
+        "ETH/BTC": (5, 8, "0.001", "0.00002"),
+        "SOL/BTC": (7, 8, "0.02", "0.00002"),
+    },
+}
+_MIN_NOTIONAL_USDT: dict[VenueName, str] = {"binance": "5", "coinbase": "1", "kraken": "0.5"}
+
+
+def symbol_rules(venue: VenueName, symbol: str, price: float) -> SymbolRules:
+    """The rules of ``symbol`` on ``venue``; ``price`` scales those of a symbol not listed."""
+    published = _PUBLISHED[venue].get(symbol)
+    if published is not None:
+        price_decimals, quantity_decimals, min_quantity, min_notional = published
+        return SymbolRules(
+            symbol, price_decimals, quantity_decimals, Decimal(min_quantity), Decimal(min_notional)
+        )
+    magnitude = math.floor(math.log10(price))
+    price_decimals = min(8, max(2, 4 - magnitude))
+    quantity_decimals = min(5, max(0, magnitude + 1), 8 - price_decimals)
+    return SymbolRules(
+        symbol,
+        price_decimals,
+        quantity_decimals,
+        Decimal(1).scaleb(-quantity_decimals),
+        Decimal(_MIN_NOTIONAL_USDT[venue]),
+    )

@@ -1,0 +1,219 @@
+"""The simulated wire as a process: ``python -m deploy.local.wire.server --spec JSON``.
+
+It prints one line, ``{"port": N}``, when it listens on 127.0.0.1, and ends when its parent dies,
+when its standard input closes or on SIGTERM. It writes nothing to disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import importlib
+import importlib.util
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from aiohttp import web
+
+from deploy.local.market.source import MarketSource, SourceSpec, open_source
+from deploy.local.wire import control
+from deploy.local.wire.feed import Feed
+from deploy.local.wire.rules import VENUES
+from deploy.local.wire.sentiment import fear_greed_answer
+from deploy.local.wire.venues import personalities
+from deploy.local.wire.venues.base import Credentials, Personality, WireRequest
+from shared.errors import ConfigurationError
+
+_MODULE = "deploy.local.wire"
+_PR_SET_PDEATHSIG = 1
+
+
+class Wire:
+    """Everything behind the one port: venues, sentiment, control, and the mounted stand-ins."""
+
+    def __init__(
+        self,
+        source: MarketSource,
+        *,
+        seed: int,
+        balances: Mapping[str, Mapping[str, Decimal]],
+        credentials: Mapping[str, Credentials],
+        now_ms: int,
+    ) -> None:
+        self.now_ms = now_ms
+        self.requests: Counter[str] = Counter()
+        self._source = source
+        feed = Feed(source, seed)
+        self.venues: dict[str, Personality] = {
+            name: personality(feed, balances.get(name, {}), credentials.get(name), now_ms)
+            for name, personality in personalities().items()
+        }
+
+    def app(self) -> web.Application:
+        """The application, with the models' and Slack's stand-ins where they are installed."""
+        app = web.Application(client_max_size=1 << 20)
+        for name, venue in self.venues.items():
+            app.router.add_route("*", f"/{name}/{{path:.*}}", self._venue_handler(name, venue))
+        app.router.add_get("/fng/", self._fear_greed)
+        app.router.add_post("/_control/advance", self._advance)
+        app.router.add_get("/_control/accounts", self._accounts)
+        app.router.add_get("/_control/stats", self._stats)
+        _mount(app, ("/openai", "/anthropic"), f"{_MODULE}.models", ())
+        _mount(app, ("/slack",), f"{_MODULE}.slack", (lambda: self.now_ms,))
+        return app
+
+    def advance(self, now_ms: int) -> None:
+        """Move the market's time on and match every venue's resting orders."""
+        for venue in self.venues.values():
+            venue.advance(now_ms)
+        self.now_ms = now_ms
+
+    def _venue_handler(self, name: str, venue: Personality) -> Callable[[web.Request], Any]:
+        prefix_length = len(name) + 1
+
+        async def handle(request: web.Request) -> web.Response:
+            path, _, query = request.raw_path.partition("?")
+            answer = venue.answer(
+                WireRequest(
+                    method=request.method,
+                    path=path[prefix_length:],
+                    query=query,
+                    body=await request.read() if request.can_read_body else b"",
+                    headers=request.headers,
+                    url=f"http://{request.host}{path}",
+                )
+            )
+            self.requests[f"{name} {answer.route}"] += 1
+            return web.Response(
+                body=answer.body, status=answer.status, content_type="application/json"
+            )
+
+        return handle
+
+    async def _fear_greed(self, request: web.Request) -> web.Response:
+        self.requests["fng"] += 1
+        status, body = fear_greed_answer(self._source, self.now_ms)
+        return web.Response(body=body, status=status, content_type="application/json")
+
+    async def _advance(self, request: web.Request) -> web.Response:
+        now_ms = (await request.json()).get("now_ms")
+        if not isinstance(now_ms, int) or now_ms < self.now_ms:
+            message = f"now_ms: expected an integer of at least {self.now_ms}, was {now_ms!r}"
+            return web.json_response({"error": message}, status=400)
+        self.advance(now_ms)
+        return web.json_response({"now_ms": self.now_ms})
+
+    async def _accounts(self, request: web.Request) -> web.Response:
+        return web.json_response(control.accounts(self.venues))
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        return web.json_response(control.stats(self.requests))
+
+
+def _mount(
+    app: web.Application, prefixes: tuple[str, ...], module: str, arguments: tuple[Any, ...]
+) -> None:
+    """Mount the application that ``module.build_app`` makes, once under each prefix."""
+    if importlib.util.find_spec(module) is None:
+        print(f"{module}: not installed, {', '.join(prefixes)} answer 404", file=sys.stderr)
+        return
+    build_app = importlib.import_module(module).build_app
+    for prefix in prefixes:
+        app.add_subapp(prefix, build_app(*arguments))
+
+
+def die_with_parent() -> None:
+    """Have Linux end this process when its parent ends; elsewhere closed standard input does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def serve(wire: Wire, port: int) -> None:
+    """Listen until SIGTERM comes or standard input closes."""
+    runner = web.AppRunner(wire.app(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    _watch_standard_input(loop, ended)
+    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+    await ended.wait()
+    await runner.cleanup()
+
+
+def _watch_standard_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    def readable() -> None:
+        if not sys.stdin.buffer.raw.read(4096):  # type: ignore[union-attr]
+            loop.remove_reader(sys.stdin)
+            ended.set()
+
+    try:
+        loop.add_reader(sys.stdin, readable)
+    except (OSError, ValueError):
+        return  # a file or nothing at all: no parent speaks through it
+
+
+def parse_balances(text: str) -> dict[str, dict[str, Decimal]]:
+    """``{"binance": {"USDT": "3333.33"}}`` as decimals. Raises ``ConfigurationError``."""
+    values = json.loads(text)
+    unknown = set(values) - set(VENUES)
+    if unknown:
+        raise ConfigurationError(f"balances: expected venues {VENUES}, was {sorted(unknown)}")
+    return {
+        venue: {currency: Decimal(amount) for currency, amount in amounts.items()}
+        for venue, amounts in values.items()
+    }
+
+
+def parse_credentials(text: str) -> dict[str, Credentials]:
+    """``{"binance": {"api_key": ..., "secret": ...}}``. Raises ``ConfigurationError``."""
+    values = json.loads(text)
+    unknown = set(values) - set(VENUES)
+    if unknown:
+        raise ConfigurationError(f"credentials: expected venues {VENUES}, was {sorted(unknown)}")
+    return {
+        venue: Credentials(api_key=value["api_key"], secret=value["secret"])
+        for venue, value in values.items()
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.wire.server")
+    parser.add_argument("--spec", required=True, help="a market source, as JSON")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--balances", default="{}", help="by venue and currency, as JSON")
+    parser.add_argument("--credentials", default="{}", help="by venue: api_key and secret, JSON")
+    parser.add_argument("--now-ms", type=int, required=True, help="the virtual time to start at")
+    options = parser.parse_args(arguments)
+    die_with_parent()
+    wire = Wire(
+        open_source(SourceSpec.from_json(options.spec)),
+        seed=options.seed,
+        balances=parse_balances(options.balances),
+        credentials=parse_credentials(options.credentials),
+        now_ms=options.now_ms,
+    )
+    _run(serve(wire, options.port))
+
+
+def _run(coroutine: Any) -> None:
+    if importlib.util.find_spec("uvloop") is None:
+        asyncio.run(coroutine)
+        return
+    import uvloop
+
+    uvloop.run(coroutine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,425 @@
+"""Binance spot: the REST API of developers.binance.com/docs/binance-spot-api-docs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+
+from deploy.local.wire.feed import MINUTE_MS
+from deploy.local.wire.orders import Order, OrderRequest, OrderType, Reason, Refused
+from deploy.local.wire.rules import SymbolRules
+from deploy.local.wire.venues import binance_json as shape
+from deploy.local.wire.venues.base import (
+    JSON,
+    ApiError,
+    Params,
+    Personality,
+    WireAnswer,
+    WireRequest,
+    decimal,
+    dump,
+    integer,
+    parameters,
+    text,
+)
+from deploy.local.wire.venues.signing import hmac_sha256_hex, same
+
+MOST_CANDLES = 1000
+MOST_LEVELS = 5000
+MOST_TRADES = 1000
+DEFAULT_RECV_WINDOW_MS = 5_000
+MOST_RECV_WINDOW_MS = 60_000
+# A request may be this far ahead of the server's clock.
+_AHEAD_MS = 1_000
+_ERRORS: dict[Reason, tuple[int, str]] = {
+    Reason.INSUFFICIENT_FUNDS: (-2010, "Account has insufficient balance for requested action."),
+    Reason.DUPLICATE_CLIENT_ID: (-2010, "Duplicate order sent."),
+    Reason.STOP_WOULD_TRIGGER: (-2010, "Stop price would trigger immediately."),
+    Reason.POST_ONLY_WOULD_TAKE: (-2010, "Order would immediately match and take."),
+    Reason.PRICE_TICK: (-1013, "Filter failure: PRICE_FILTER"),
+    Reason.QUANTITY_STEP: (-1013, "Filter failure: LOT_SIZE"),
+    Reason.MIN_QUANTITY: (-1013, "Filter failure: LOT_SIZE"),
+    Reason.MIN_NOTIONAL: (-1013, "Filter failure: NOTIONAL"),
+    Reason.UNKNOWN_SYMBOL: (-1121, "Invalid symbol."),
+    Reason.UNKNOWN_ORDER: (-2013, "Order does not exist."),
+}
+_TYPES: dict[str, OrderType] = {
+    "LIMIT": OrderType.LIMIT,
+    "LIMIT_MAKER": OrderType.LIMIT,
+    "MARKET": OrderType.MARKET,
+    "STOP_LOSS": OrderType.STOP,
+    "STOP_LOSS_LIMIT": OrderType.STOP_LIMIT,
+}
+
+
+class Binance(Personality):
+    """Spot endpoints under ``api/v3`` and the few of ``sapi`` that ccxt asks for."""
+
+    name = "binance"
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._symbols = {symbol.replace("/", ""): symbol for symbol in self.exchange.rules}
+        self._public: dict[tuple[str, str], Callable[[Params], bytes]] = {
+            ("GET", "/api/v3/ping"): lambda _: b"{}",
+            ("GET", "/api/v3/time"): lambda _: dump({"serverTime": self.now_ms}),
+            ("GET", "/api/v3/exchangeInfo"): self._exchange_info,
+            ("GET", "/api/v3/klines"): self._klines,
+            ("GET", "/api/v3/depth"): self._depth,
+            ("GET", "/api/v3/trades"): self._trades,
+            ("GET", "/api/v3/aggTrades"): self._agg_trades,
+            ("GET", "/api/v3/ticker/24hr"): self._ticker_24hr,
+            ("GET", "/api/v3/ticker/bookTicker"): self._book_ticker,
+            ("GET", "/api/v3/ticker/price"): self._ticker_price,
+            ("GET", "/sapi/v1/system/status"): lambda _: b'{"status":0,"msg":"normal"}',
+            ("GET", "/fapi/v1/exchangeInfo"): lambda _: b'{"symbols":[]}',
+            ("GET", "/dapi/v1/exchangeInfo"): lambda _: b'{"symbols":[]}',
+        }
+        self._private: dict[tuple[str, str], Callable[[Params], JSON]] = {
+            ("GET", "/api/v3/account"): self._account,
+            ("POST", "/api/v3/order"): self._new_order,
+            ("GET", "/api/v3/order"): lambda p: shape.order(self._find(p), self._client_id),
+            ("DELETE", "/api/v3/order"): self._cancel,
+            ("GET", "/api/v3/openOrders"): self._open_orders,
+            ("DELETE", "/api/v3/openOrders"): self._cancel_open_orders,
+            ("GET", "/api/v3/allOrders"): self._all_orders,
+            ("GET", "/api/v3/myTrades"): self._my_trades,
+            ("GET", "/sapi/v1/asset/tradeFee"): self._trade_fee,
+            ("GET", "/sapi/v1/account/apiRestrictions"): lambda _: shape.API_RESTRICTIONS,
+            ("GET", "/sapi/v1/capital/config/getall"): self._coins,
+            ("GET", "/sapi/v1/margin/allPairs"): lambda _: [],
+            ("GET", "/sapi/v1/margin/isolated/allPairs"): lambda _: [],
+        }
+
+    def answer(self, request: WireRequest) -> WireAnswer:
+        key = (request.method, request.path)
+        route = f"{request.method} {request.path}"
+        try:
+            public = self._public.get(key)
+            if public is not None:
+                return WireAnswer(public(parameters(request.query)), route=route)
+            private = self._private.get(key)
+            if private is None:
+                return WireAnswer(b'{"code":-1100,"msg":"Not found."}', 404)
+            return WireAnswer(dump(private(self._authenticated(request))), route=route)
+        except ApiError as error:
+            return WireAnswer(dump(error.body), error.status, route)
+        except Refused as error:
+            code, message = self._error_of(error, request.method)
+            return WireAnswer(dump({"code": code, "msg": message}), 400, route)
+
+    def _error_of(self, error: Refused, method: str) -> tuple[int, str]:
+        if error.reason is Reason.BAD_PARAMETER:
+            return -1102, f"Mandatory parameter was not sent or malformed: {error.detail}"
+        if error.reason is Reason.UNKNOWN_ORDER and method == "DELETE":
+            return -2011, "Unknown order sent."
+        return _ERRORS[error.reason]
+
+    # Authentication
+
+    def _authenticated(self, request: WireRequest) -> Params:
+        """The parameters of a request whose key, signature and time are right."""
+        if self.credentials is None or not same(
+            request.headers.get("X-MBX-APIKEY", ""), self.credentials.api_key
+        ):
+            raise _failure(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        payload = request.query + request.body.decode()
+        signed, _, signature = payload.rpartition("&signature=")
+        if not same(signature, hmac_sha256_hex(self.credentials.secret, signed.encode())):
+            raise _failure(400, -1022, "Signature for this request is not valid.")
+        params = parameters(signed)
+        self._check_time(params)
+        return params
+
+    def _check_time(self, params: Params) -> None:
+        timestamp_ms = integer(params, "timestamp", -1)
+        if timestamp_ms < 0:
+            raise Refused(Reason.BAD_PARAMETER, "timestamp: expected milliseconds, was absent")
+        window_ms = integer(params, "recvWindow", DEFAULT_RECV_WINDOW_MS, most=MOST_RECV_WINDOW_MS)
+        if timestamp_ms >= self.now_ms + _AHEAD_MS:
+            raise _failure(
+                400, -1021, "Timestamp for this request was 1000ms ahead of the server's time."
+            )
+        if self.now_ms - timestamp_ms > window_ms:
+            raise _failure(400, -1021, "Timestamp for this request is outside of the recvWindow.")
+
+    # Market data
+
+    def _symbol(self, params: Params) -> str:
+        given = params.get("symbol", "")
+        try:
+            return self._symbols[given]
+        except KeyError:
+            raise Refused(Reason.UNKNOWN_SYMBOL, given) from None
+
+    def _rules(self, params: Params) -> SymbolRules:
+        return self.exchange.rules[self._symbol(params)]
+
+    def _several(self, params: Params) -> list[str]:
+        """The symbols that ``symbols`` names; all where it is absent."""
+        if "symbols" not in params:
+            return list(self.exchange.rules)
+        try:
+            names = json.loads(params["symbols"])
+        except ValueError:
+            raise Refused(Reason.BAD_PARAMETER, "symbols: expected a JSON list") from None
+        return [self._symbol({"symbol": name}) for name in names]
+
+    def _exchange_info(self, params: Params) -> bytes:
+        return self.kept(
+            "exchangeInfo", lambda: shape.exchange_info(self.exchange.rules.values(), self.now_ms)
+        )
+
+    def _klines(self, params: Params) -> bytes:
+        symbol, interval = self._symbol(params), params.get("interval", "")
+        if interval not in shape.INTERVALS:
+            raise _failure(400, -1120, "Invalid interval.")
+        limit = max(1, integer(params, "limit", 500, most=MOST_CANDLES))
+        key = ("klines", symbol, interval, limit, params.get("startTime"), params.get("endTime"))
+        return self.kept(key, lambda: self._klines_body(symbol, interval, limit, params))
+
+    def _klines_body(self, symbol: str, interval: str, limit: int, params: Params) -> bytes:
+        duration_ms = shape.INTERVALS[interval]
+        end_ms = min(self.now_ms, integer(params, "endTime", self.now_ms) + 1)
+        start_ms = integer(params, "startTime", 0)
+        current = self.feed.open_candle(self.name, symbol, interval, self.now_ms)
+        if start_ms:
+            first_ms = -(-start_ms // duration_ms) * duration_ms
+            end_ms = min(end_ms, first_ms + limit * duration_ms)
+            limit = max(0, min(limit, (end_ms - first_ms) // duration_ms + 1))
+        closed = self.feed.candles(self.name, symbol, interval, end_ms, max(1, limit))
+        rows: list[list[float]] = closed.tolist()
+        rows = [row for row in rows if row[0] >= start_ms]
+        if current is not None and end_ms > current[0] >= start_ms:
+            rows.append(current)
+        return shape.klines(rows[-limit:], self.exchange.rules[symbol], duration_ms)
+
+    def _depth(self, params: Params) -> bytes:
+        symbol = self._symbol(params)
+        limit = integer(params, "limit", 100, most=MOST_LEVELS)
+        version = self.exchange.book(symbol).version
+
+        def build() -> JSON:
+            bids, asks = self.levels(symbol, limit)
+            update_id = self.now_ms // MINUTE_MS * 1000 + version
+            return {"lastUpdateId": update_id, "bids": bids, "asks": asks}
+
+        return self.kept(("depth", symbol, limit, version), build)
+
+    def _trades(self, params: Params) -> bytes:
+        rules = self._rules(params)
+        limit = integer(params, "limit", 500, most=MOST_TRADES)
+        return self.kept(
+            ("trades", rules.symbol, limit),
+            lambda: shape.trades(self.tape.newest(rules, self.now_ms, limit), rules),
+        )
+
+    def _agg_trades(self, params: Params) -> bytes:
+        rules = self._rules(params)
+        limit = integer(params, "limit", 500, most=MOST_TRADES)
+        start_ms = integer(params, "startTime", 0)
+        return self.kept(
+            ("aggTrades", rules.symbol, limit, start_ms),
+            lambda: shape.agg_trades(self.tape.since(rules, start_ms, self.now_ms, limit), rules),
+        )
+
+    def _version(self) -> int:
+        """Grows with every quantity that is taken out of a book."""
+        return len(self.exchange.fills)
+
+    def _ticker_24hr(self, params: Params) -> bytes:
+        if "symbol" in params:
+            symbol = self._symbol(params)
+            return self.kept(("24hr", symbol, self._version()), lambda: self._day(symbol))
+        symbols = self._several(params)
+        return self.kept(
+            ("24hr", tuple(symbols), self._version()), lambda: [self._day(name) for name in symbols]
+        )
+
+    def _day(self, symbol: str) -> JSON:
+        rows = self.feed.candles(self.name, symbol, "1m", self.now_ms, 1440)
+        return shape.ticker_24hr(rows, self.exchange.rules[symbol], self._best(symbol), self.now_ms)
+
+    def _best(self, symbol: str) -> tuple[list[str], list[str]]:
+        bids, asks = self.levels(symbol, 1)
+        nothing = ["0.00000000", "0.00000000"]
+        return (bids[0] if bids else nothing), (asks[0] if asks else nothing)
+
+    def _book_ticker(self, params: Params) -> bytes:
+        if "symbol" in params:
+            symbol = self._symbol(params)
+            return self.kept(
+                ("best", symbol, self._version()),
+                lambda: shape.book_ticker(symbol, self._best(symbol)),
+            )
+        symbols = self._several(params)
+        return self.kept(
+            ("best", tuple(symbols), self._version()),
+            lambda: [shape.book_ticker(name, self._best(name)) for name in symbols],
+        )
+
+    def _ticker_price(self, params: Params) -> bytes:
+        several = "symbol" not in params
+        symbols = self._several(params) if several else [self._symbol(params)]
+        rows = [
+            {
+                "symbol": name.replace("/", ""),
+                "price": f"{self.feed.state(self.name, name, self.now_ms).mid:.8f}",
+            }
+            for name in symbols
+        ]
+        return dump(rows if several else rows[0])
+
+    # Account
+
+    def _account(self, params: Params) -> JSON:
+        account = self.exchange.account
+        return shape.account(
+            [
+                {
+                    "asset": name,
+                    "free": text(account.free[name]),
+                    "locked": text(account.locked[name]),
+                }
+                for name in account.currencies()
+                if account.total(name) or params.get("omitZeroBalances") != "true"
+            ],
+            self.now_ms,
+        )
+
+    def _coins(self, params: Params) -> JSON:
+        account = self.exchange.account
+        names = {rules.base for rules in self.exchange.rules.values()} | {"USDT"}
+        return [
+            shape.coin(name, text(account.free[name]), text(account.locked[name]))
+            for name in sorted(names)
+        ]
+
+    def _trade_fee(self, params: Params) -> JSON:
+        rates = self.exchange.venue
+        symbols = [self._symbol(params)] if "symbol" in params else list(self.exchange.rules)
+        return [
+            {
+                "symbol": name.replace("/", ""),
+                "makerCommission": str(rates.maker_fee_bps / Decimal(10_000)),
+                "takerCommission": str(rates.taker_fee_bps / Decimal(10_000)),
+            }
+            for name in symbols
+        ]
+
+    # Orders
+
+    def _client_id(self, order: Order) -> str:
+        """The client's id; Binance makes one up where a client gives none."""
+        return order.client_order_id or f"web_{order.order_id:032x}"
+
+    def _new_order(self, params: Params) -> JSON:
+        symbol = self._symbol(params)
+        wire_type = params.get("type", "")
+        order_type = _TYPES.get(wire_type)
+        side = params.get("side", "").lower()
+        if order_type is None or side not in ("buy", "sell"):
+            raise Refused(Reason.BAD_PARAMETER, f"type={wire_type}, side={side}")
+        limited = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        time_in_force = params.get("timeInForce", "GTC" if wire_type == "LIMIT_MAKER" else "")
+        if limited and time_in_force not in ("GTC", "IOC"):
+            raise _failure(400, -1115, "Invalid timeInForce.")
+        stops = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        order = self.exchange.place(
+            OrderRequest(
+                symbol=symbol,
+                side="buy" if side == "buy" else "sell",
+                order_type=order_type,
+                time_in_force="IOC" if time_in_force == "IOC" else "GTC",
+                quantity=decimal(params, "quantity"),
+                quote_quantity=decimal(params, "quoteOrderQty"),
+                limit_price=_needed(params, "price") if limited else None,
+                stop_price=_needed(params, "stopPrice") if stops else None,
+                client_order_id=params.get("newClientOrderId"),
+                post_only=wire_type == "LIMIT_MAKER",
+            )
+        )
+        kind = params.get("newOrderRespType", "FULL" if not stops else "ACK")
+        return shape.new_order(order, self._client_id, kind)
+
+    def _find(self, params: Params) -> Order:
+        symbol = self._symbol(params)
+        if "orderId" in params:
+            order = self.exchange.order(integer(params, "orderId", 0))
+        elif "origClientOrderId" in params:
+            order = self._by_client_id(params["origClientOrderId"])
+        else:
+            raise _failure(
+                400,
+                -1102,
+                "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty!",
+            )
+        if order.symbol != symbol:
+            raise Refused(Reason.UNKNOWN_ORDER, symbol)
+        return order
+
+    def _by_client_id(self, client_order_id: str) -> Order:
+        made_up = client_order_id.removeprefix("web_")
+        if made_up != client_order_id and len(made_up) == 32:
+            return self.exchange.order(int(made_up, 16))
+        return self.exchange.order_by_client_id(client_order_id)
+
+    def _cancel(self, params: Params) -> JSON:
+        order = self.exchange.cancel(self._find(params))
+        return shape.cancelled(order, self._client_id, params.get("newClientOrderId"))
+
+    def _open_orders(self, params: Params) -> JSON:
+        symbol = self._symbol(params) if "symbol" in params else None
+        return [shape.order(order, self._client_id) for order in self.exchange.open_orders(symbol)]
+
+    def _cancel_open_orders(self, params: Params) -> JSON:
+        orders = self.exchange.open_orders(self._symbol(params))
+        if not orders:
+            raise Refused(Reason.UNKNOWN_ORDER, "no open orders")
+        return [
+            shape.cancelled(self.exchange.cancel(order), self._client_id, None) for order in orders
+        ]
+
+    def _all_orders(self, params: Params) -> JSON:
+        symbol = self._symbol(params)
+        since_ms, first_id = integer(params, "startTime", 0), integer(params, "orderId", 0)
+        until_ms = integer(params, "endTime", self.now_ms)
+        limit = integer(params, "limit", 500, most=1000)
+        found = [
+            order
+            for order in self.exchange.orders.values()
+            if order.symbol == symbol
+            and since_ms <= order.created_ms <= until_ms
+            and order.order_id >= first_id
+        ]
+        chosen = found[:limit] if since_ms or first_id else found[-limit:]
+        return [shape.order(order, self._client_id) for order in chosen]
+
+    def _my_trades(self, params: Params) -> JSON:
+        symbol = self._symbol(params)
+        since_ms, first_id = integer(params, "startTime", 0), integer(params, "fromId", 0)
+        until_ms = integer(params, "endTime", self.now_ms)
+        order_id = integer(params, "orderId", 0)
+        limit = integer(params, "limit", 500, most=1000)
+        found = [
+            fill
+            for fill in self.exchange.fills
+            if fill.symbol == symbol
+            and since_ms <= fill.at_ms <= until_ms
+            and fill.trade_id >= first_id
+            and order_id in (0, fill.order_id)
+        ]
+        chosen = found[:limit] if since_ms or first_id else found[-limit:]
+        return [shape.my_trade(fill) for fill in chosen]
+
+
+def _needed(params: Params, name: str) -> Decimal:
+    value = decimal(params, name)
+    if value is None:
+        raise Refused(Reason.BAD_PARAMETER, f"{name}: expected a number, was absent")
+    return value
+
+
+def _failure(status: int, code: int, message: str) -> ApiError:
+    return ApiError(status, {"code": code, "msg": message})
