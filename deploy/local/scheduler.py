@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from deploy.local.manifest import Workflow
 from shared import clock
 
-_LATEST_MS = 60_000  # a tick that is later than this is left out, like one that never came
-
 
 @dataclass(frozen=True)
 class Tick:
@@ -44,14 +42,14 @@ def real_ticks(
     Args:
         sleep: waits for so many seconds; injected so that a test need not wait.
 
-    A tick whose turn comes more than a minute late, because runs before it took too long, is left
-    out: the workflows work on the present state, not on a backlog.
+    A tick whose turn comes when the next one of its workflow is due already, because runs before
+    it took too long, is left out: the workflows work on the present state, not on a backlog.
     """
     for tick in virtual_ticks(workflows, clock.now_ms(), to_ms):
         wait_ms = tick.at_ms - clock.now_ms()
         if wait_ms > 0:
             sleep(wait_ms / 1000)
-        if clock.now_ms() - tick.at_ms <= _LATEST_MS:
+        if clock.now_ms() < _next_ms(tick.workflow, tick.at_ms):
             yield tick
 
 
