@@ -1,0 +1,217 @@
+"""The market scanner: from the venues' answers to one table of what this minute is like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shared import clock
+from shared.errors import DataUnavailable
+from shared.execution.venues.base import PublicVenue
+from shared.ledger import parameters, state
+from shared.ledger.connection import Ledger, json
+from shared.market import (
+    crosscheck,
+    indicators,
+    microstructure,
+    order_flow,
+    patterns,
+    score,
+)
+from shared.market.gather import Gathered, SymbolInputs, gather
+from shared.market.types import Quote
+from shared.run import Export, Run
+
+NOT_BUILT = ("sentiment.headlines", "sentiment.funding_rate", "microstructure.liquidations")
+_DIGITS = 8
+
+Market = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Price:
+    """A venue's price of a symbol, as it goes into the ledger."""
+
+    venue: str
+    symbol: str
+    quote: Quote
+
+
+def scan_market(run: Run) -> Export:
+    """Look at every symbol, score it, keep what was seen in the ledger, and export it.
+
+    Raises:
+        LedgerUnavailable, LeaseLost: nothing was kept.
+    """
+    from shared.execution.venues.registry import open_venues
+
+    return scan(run, open_venues(run))
+
+
+def scan(run: Run, venues: Mapping[str, PublicVenue]) -> Export:
+    """``scan_market`` over given venues, the first of which is the primary one."""
+    in_force, trading = parameters.current(run.ledger), state.read(run.ledger)
+    gathered = gather(run, venues, run.config.pairs)
+    now_ms = clock.now_ms()
+    markets, prices = [], []
+    for symbol in run.config.pairs:
+        market, trusted = _market(symbol, gathered, now_ms)
+        markets.append(market)
+        prices += trusted
+    opportunities = _ranked(markets)
+    best = opportunities[0]["ai_score"] if opportunities else None
+    wants_trade = best is not None and best > in_force.values.ai_score_threshold
+    export = _compact(
+        {
+            "signals": {"timestamp": now_ms, "markets": markets, "opportunities": opportunities},
+            "aiScore": best,
+            "nextAction": "TRADE" if wants_trade else "WAIT",
+            "calibrated": score.CALIBRATED,
+            "parameters": {
+                "version": in_force.version,
+                "values": in_force.values.model_dump(mode="json"),
+            },
+            "trading_state": {
+                "state": trading.state,
+                "size_factor": float(trading.size_factor),
+                "limit_orders_only": trading.limit_orders_only,
+            },
+            "missing": [*gathered.missing, *NOT_BUILT],
+        }
+    )
+    _keep(run, export, prices)
+    return export
+
+
+def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[_Price]]:
+    inputs, missing = gathered.by_symbol.get(symbol), list(gathered.missing_by_symbol[symbol])
+    quotes = {venue: found[symbol] for venue, found in gathered.quotes.items() if symbol in found}
+    if inputs is not None:
+        quotes = {inputs.venue: microstructure.best(inputs.book)} | quotes
+        missing += inputs.missing
+    minutes = None if inputs is None else inputs.refreshed.windows.get("1m")
+    verdict = crosscheck.judge(quotes, minutes)
+    evidence = _evidence(inputs, missing, now_ms)
+    scored = score.score(evidence)
+    missing += [f"ai_score.{name}" for name in scored.missing]
+    if gathered.sentiment is None:
+        missing.append("sentiment")
+    if inputs is None:
+        missing.append("price")
+    market: Market = {
+        "symbol": symbol,
+        "venue": None if inputs is None else inputs.venue,
+        "price": None if inputs is None else inputs.book.mid,
+        "price_at_ms": None if inputs is None else inputs.book.at_ms,
+        "indicators": evidence.indicators,
+        "patterns": [] if inputs is None else _patterns(inputs),
+        "order_flow": evidence.order_flow,
+        "microstructure": evidence.microstructure,
+        "venues": {v: {"bid": q.bid, "ask": q.ask, "at_ms": q.at_ms} for v, q in quotes.items()},
+        "sentiment": gathered.sentiment,
+        "ai_score": None if verdict.anomaly else scored.value,
+        "contributions": scored.contributions,
+        "missing": missing,
+    }
+    if verdict.anomaly:
+        market["anomaly"] = verdict.anomaly
+    return market, [_Price(venue, symbol, quotes[venue]) for venue in verdict.trusted]
+
+
+def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> score.Evidence:
+    """What the inputs say; what they do not say is added to ``missing``."""
+    if inputs is None:
+        missing += ["indicators", "patterns", "order_flow", "microstructure"]
+        return score.Evidence({}, None, None, None)
+    windows = inputs.refreshed.windows
+    by_timeframe = {}
+    for timeframe, candles in windows.items():
+        by_timeframe[timeframe] = values = indicators.newest(inputs.venue, candles)
+        missing += [f"{timeframe}:{name}" for name in indicators.absent(values)]
+    flow = _or_missing(
+        "order_flow", missing, lambda: order_flow.measure(inputs.trades or [], now_ms)
+    )
+    book = _or_missing(
+        "microstructure", missing, lambda: microstructure.measure(inputs.book, now_ms)
+    )
+    absent_shapes = [timeframe for timeframe in patterns.TIMEFRAMES if timeframe not in windows]
+    missing += [f"patterns.{timeframe}" for timeframe in absent_shapes]
+    # The score must not take half a look for a whole one.
+    shapes = None if absent_shapes else _patterns(inputs)
+    return score.Evidence(by_timeframe, shapes, flow, book)
+
+
+def _patterns(inputs: SymbolInputs) -> list[patterns.Pattern]:
+    windows = inputs.refreshed.windows
+    looked_at = (windows[timeframe] for timeframe in patterns.TIMEFRAMES if timeframe in windows)
+    return [pattern for candles in looked_at for pattern in patterns.newest(inputs.venue, candles)]
+
+
+def _or_missing(
+    name: str, missing: list[str], measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any] | None:
+    try:
+        return measure()
+    except DataUnavailable as error:
+        missing.append(f"{name}:{error}")
+        return None
+
+
+def _ranked(markets: Sequence[Market]) -> list[dict[str, Any]]:
+    scored = [market for market in markets if market["ai_score"] is not None]
+    scored.sort(key=lambda market: -market["ai_score"])
+    return [
+        {"symbol": market["symbol"], "ai_score": market["ai_score"], "rank": rank}
+        for rank, market in enumerate(scored, start=1)
+    ]
+
+
+def _keep(run: Run, export: Export, prices: Sequence[_Price]) -> None:
+    """The prices that may be believed, and the whole scan, in one transaction."""
+    with run.ledger.transaction():
+        run.guard()
+        _keep_prices(run.ledger, prices)
+        run.ledger.execute(
+            "INSERT INTO scans (pod, run_id, at, parameters_version, ai_score, next_action, "
+            "payload) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            (
+                run.ledger.pod,
+                run.run_id,
+                clock.from_ms(export["signals"]["timestamp"]),
+                export["parameters"]["version"],
+                export["aiScore"],
+                export["nextAction"],
+                json(export),
+            ),
+        )
+
+
+def _keep_prices(ledger: Ledger, prices: Sequence[_Price]) -> None:
+    """One row a venue and symbol; an older price never replaces a newer one."""
+    if not prices:
+        return
+    rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(prices))
+    values: list[Any] = []
+    for price in prices:
+        bid, ask = Decimal(str(price.quote.bid)), Decimal(str(price.quote.ask))
+        at = clock.from_ms(price.quote.at_ms)
+        values += (ledger.pod, price.venue, price.symbol, bid, ask, at)
+    ledger.execute(
+        f"INSERT INTO prices AS p (pod, venue, symbol, bid, ask, at) VALUES {rows} "  # noqa: S608 - only placeholders
+        "ON CONFLICT (pod, venue, symbol) DO UPDATE "
+        "SET bid = excluded.bid, ask = excluded.ask, at = excluded.at WHERE excluded.at >= p.at",
+        values,
+    )
+
+
+def _compact(value: Any) -> Any:
+    """``value`` with floats of eight significant digits, which keeps the export small."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _compact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_compact(item) for item in value]
+    return value
