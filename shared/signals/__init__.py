@@ -1,1 +1,1 @@
-"""To be described."""
+"""From a scan to one decision: strategies, regime, ensemble, models, the final word."""
