@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from shared import clock
@@ -42,9 +42,6 @@ held AS MATERIALIZED (
         WHERE p.pod = s.pod AND p.symbol = s.symbol AND p.at > %(now)s - interval '10 minutes'
     ) AS quoted ON true
     WHERE s.pod = %(pod)s AND s.closed_at IS NULL
-),
-latest AS MATERIALIZED (
-    SELECT at, equity_quote FROM equity WHERE pod = %(pod)s ORDER BY at DESC LIMIT 1
 )
 SELECT
     (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,
@@ -66,25 +63,13 @@ SELECT
         AS pending_sell_quantity,
     (SELECT count(*) FROM pending
      WHERE venue = %(venue)s AND symbol = %(symbol)s AND side <> %(side)s
-       AND order_type <> 'stop_limit'
+       AND NOT unresolved AND order_type <> 'stop_limit'
        AND CASE side WHEN 'sell' THEN limit_price <= %(limit_price)s
                      ELSE limit_price >= %(limit_price)s END) AS opposing,
     (SELECT quantity FROM position_holdings
      WHERE position_id = %(position_id)s AND venue = %(venue)s) AS held_on_venue,
     (SELECT amount FROM balances
      WHERE pod = %(pod)s AND venue = %(venue)s AND currency = %(quote)s) AS venue_cash_quote,
-    (SELECT sum(amount) FROM transfers WHERE pod = %(pod)s AND currency = %(quote)s)
-        AS capital_quote,
-    (SELECT equity_quote FROM latest) AS equity_quote,
-    (SELECT at FROM latest) AS equity_at,
-    (SELECT max(equity_quote) FROM equity WHERE pod = %(pod)s) AS high_water_quote,
-    coalesce(
-        (SELECT equity_quote FROM equity WHERE pod = %(pod)s AND at <= %(day_start)s
-         ORDER BY at DESC LIMIT 1),
-        (SELECT equity_quote FROM equity WHERE pod = %(pod)s ORDER BY at LIMIT 1)
-    ) AS day_start_quote,
-    (SELECT equity_quote FROM equity WHERE pod = %(pod)s AND at >= %(now)s - interval '24 hours'
-     ORDER BY at LIMIT 1) AS rolling_start_quote,
     (SELECT count(*) FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
        AND client_order_id <> %(client_order_id)s) AS orders_last_hour,
     (SELECT count(*) FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 minute'
@@ -106,7 +91,7 @@ class Facts:
     run_started_at: datetime | None
     position_symbol: str | None
     symbol_held_quantity: Decimal
-    others_held_quote: Decimal | None
+    others_held_quote: Decimal
     other_positions: int
     symbol_pending_buy_quote: Decimal
     others_pending_buy_quote: Decimal
@@ -116,25 +101,13 @@ class Facts:
     opposing: int
     held_on_venue: Decimal | None
     venue_cash_quote: Decimal | None
-    capital_quote: Decimal | None
-    equity_quote: Decimal | None
-    equity_at: datetime | None
-    high_water_quote: Decimal | None
-    day_start_quote: Decimal | None
-    rolling_start_quote: Decimal | None
     orders_last_hour: int
     orders_last_minute: int
     other_venue_mids: list[Decimal] | None
 
-    @property
-    def worth_quote(self) -> Decimal | None:
-        """Equity, or before its first row the capital that was paid in."""
-        return self.capital_quote if self.equity_quote is None else self.equity_quote
-
 
 def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts:
     """Read the facts for ``ticket`` inside the caller's transaction."""
-    now = clock.from_ms(now_ms)
     row = run.ledger.one(
         _FACTS,
         {
@@ -147,17 +120,9 @@ def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts
             "side": ticket.side,
             "limit_price": ticket.limit_price,
             "quote": run.config.quote_currency,
-            "now": now,
-            "day_start": start_of_day(now),
+            "now": clock.from_ms(now_ms),
         },
     )
     if row is None:  # a SELECT without FROM always has its row
         raise AssertionError("facts: expected one row")
     return Facts(**row)
-
-
-def start_of_day(now: datetime) -> datetime:
-    """Midnight UTC of the day of ``now``."""
-    return now - timedelta(
-        hours=now.hour, minutes=now.minute, seconds=now.second, microseconds=now.microsecond
-    )

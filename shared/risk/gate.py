@@ -16,7 +16,8 @@ from shared import clock
 from shared.config import Config
 from shared.errors import OrderDenied
 from shared.execution.types import MarketRules, OrderTicket, Purpose
-from shared.ledger import state
+from shared.ledger import equity, state
+from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 from shared.market.types import Book
 from shared.risk import facts
@@ -46,6 +47,7 @@ class Case:
     now_ms: int
     trading: TradingState
     facts: Facts
+    standing: Standing
 
     @property
     def new_risk(self) -> bool:
@@ -68,7 +70,7 @@ class Case:
 
     @property
     def worth_quote(self) -> Decimal:
-        worth = self.facts.worth_quote
+        worth = self.standing.worth_quote
         if worth is None:
             raise OrderDenied("EQUITY_MISSING", pod=self.config.pod)
         return worth
@@ -99,7 +101,8 @@ def check(
     deny_unless_state_allows(trading, ticket, purpose)
     deny_unless_numbers(ticket)
     known = facts.fetch(run, ticket, position_id, now_ms)
-    case = Case(run.config, ticket, purpose, rules, book, now_ms, trading, known)
+    stands = equity.standing(run.ledger, run.config.quote_currency, now_ms)
+    case = Case(run.config, ticket, purpose, rules, book, now_ms, trading, known, stands)
     for control in CONTROLS:
         control(case)
 
@@ -234,10 +237,8 @@ def _gross(case: Case) -> None:
     """All positions and orders together stay within their number of full sizes, and in equity."""
     if not case.new_risk:
         return
-    others = case.facts.others_held_quote
-    if others is None:
-        raise OrderDenied("EXPOSURE_UNPRICED", symbol=case.ticket.symbol)
-    after = others + case.facts.others_pending_buy_quote + case.symbol_exposure_quote
+    others = case.facts.others_held_quote + case.facts.others_pending_buy_quote
+    after = others + case.symbol_exposure_quote
     limit = min(case.config.max_positions * case.config.max_position_size, case.worth_quote)
     if after > limit:
         raise OrderDenied("EXPOSURE_GROSS", after=after, limit=limit)
@@ -252,41 +253,41 @@ def _position_count(case: Case) -> None:
 
 def _equity_age(case: Case) -> None:
     """Losses are judged by an equity that is not old (C08, C13)."""
-    if not case.new_risk or case.facts.equity_at is None:
+    if not case.new_risk or case.standing.at is None:
         return
-    age_ms = case.now_ms - clock.to_ms(case.facts.equity_at)
+    age_ms = case.now_ms - clock.to_ms(case.standing.at)
     if age_ms > MAX_EQUITY_AGE_MS:
         raise OrderDenied("EQUITY_STALE", age_ms=age_ms, limit_ms=MAX_EQUITY_AGE_MS)
 
 
 def _daily_loss(case: Case) -> None:
     """No new risk once the day's or the last 24 hours' loss has reached its limit (C08)."""
-    known, config = case.facts, case.config
+    known = case.standing
     if not case.new_risk or known.equity_quote is None:
         return
-    for window, start in (("day", known.day_start_quote), ("24h", known.rolling_start_quote)):
-        if start is None:
+    for window, start, loss in (
+        ("day", known.day_start_quote, known.day_loss_quote),
+        ("24h", known.rolling_start_quote, known.rolling_loss_quote),
+    ):
+        if start is None or loss is None:
             raise OrderDenied("LOSS_UNKNOWN", window=window)
-        limit = min(config.max_daily_loss, start * config.daily_loss_percent / 100)
-        loss = start - known.equity_quote
+        limit = daily_loss_limit(case.config, start)
         if loss >= limit:
             raise OrderDenied("LOSS_DAILY", window=window, loss=loss, limit=limit)
 
 
 def _drawdown(case: Case) -> None:
     """No new risk once the drawdown from the high-water mark has reached its first tier (C08)."""
-    known = case.facts
+    known = case.standing
     if not case.new_risk or known.equity_quote is None:
         return
-    if known.high_water_quote is None or known.high_water_quote <= 0:
+    fallen_percent = known.drawdown_percent
+    if fallen_percent is None:
         raise OrderDenied("DRAWDOWN_UNKNOWN", high_water=known.high_water_quote)
-    fall = known.high_water_quote - known.equity_quote
-    drawdown_percent = 100 * fall / known.high_water_quote
-    if drawdown_percent >= case.config.max_drawdown_percent:
+    limit_percent = case.config.max_drawdown_percent
+    if fallen_percent >= limit_percent:
         raise OrderDenied(
-            "DRAWDOWN_LIMIT",
-            drawdown_percent=drawdown_percent,
-            limit_percent=case.config.max_drawdown_percent,
+            "DRAWDOWN_LIMIT", drawdown_percent=fallen_percent, limit_percent=limit_percent
         )
 
 
@@ -379,6 +380,11 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     _rate,
     _run_time,
 )
+
+
+def daily_loss_limit(config: Config, start_quote: Decimal) -> Decimal:
+    """The loss at which a day's new risk ends, the smaller of its two limits."""
+    return min(config.max_daily_loss, start_quote * config.daily_loss_percent / 100)
 
 
 def _money(price: float) -> Decimal:
