@@ -33,10 +33,18 @@ def gather(ledger: Ledger, settings: Config, as_of: datetime | None = None) -> M
     """
     watch = clock.Stopwatch()
     at = as_of or clock.now()
+    with ledger.transaction():
+        # One snapshot, so that no figure contradicts another.
+        ledger.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        model = _read(ledger, settings, at)
+    return model | {"gathered_in_ms": round(watch.milliseconds(), 1)}
+
+
+def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
     equity = money.equity(ledger, at)
     positions = money.open_positions(ledger)
     trades = money.closed_trades(ledger, at - timedelta(days=CHART_DAYS), at)
-    model: Model = {
+    return {
         "version": VERSION,
         "pod": ledger.pod,
         "as_of": at,
@@ -58,7 +66,6 @@ def gather(ledger: Ledger, settings: Config, as_of: datetime | None = None) -> M
         "services": activity.services(ledger, at - timedelta(hours=1), at),
         "alerts": activity.alerts(ledger, at),
     }
-    return model | {"gathered_in_ms": round(watch.milliseconds(), 1)}
 
 
 def newest(ledger: Ledger) -> datetime | None:
