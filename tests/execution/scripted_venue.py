@@ -1,0 +1,148 @@
+"""A venue whose answers a test writes: it holds an account, counts sends, and fails on command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import clock
+from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
+from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
+from shared.market.types import Book, PublicTrade, Quote
+
+
+class ScriptedVenue:
+    """Fills immediate-or-cancel orders at the best price, with a fee in quote currency.
+
+    Attributes:
+        sent: every ticket that reached the venue.
+        next_submit: ``""``, ``"reject"``, ``"lose answer"`` (accepted, but the answer is lost),
+            ``"lose request"`` (never arrived).
+        fill_share: which share of a quantity fills.
+        hides_orders: queries by client id find nothing.
+    """
+
+    def __init__(self, name: str = "binance", *, mid: str = "100", cash: str = "10000") -> None:
+        self.name = name
+        self.mid = Decimal(mid)
+        self.fee_bps = Decimal(10)
+        self.account: dict[str, Decimal] = {"USDT": Decimal(cash)}
+        self.sent: list[OrderTicket] = []
+        self.orders: dict[str, VenueOrder] = {}
+        self.executions: list[VenueFill] = []
+        self.resting: list[VenueOrder] = []
+        self.next_submit = ""
+        self.fill_share = Decimal(1)
+        self.hides_orders = False
+        self.down = False
+
+    def rules(self, symbol: str) -> MarketRules:
+        return MarketRules(
+            self.name, symbol, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(5),
+            self.fee_bps, self.fee_bps,
+        )  # fmt: skip
+
+    def candles(
+        self, symbol: str, timeframe: str, *, since_ms: int | None, limit: int
+    ) -> NDArray[np.float64]:
+        raise VenueUnavailable(f"{self.name}: candles: none scripted")
+
+    def book(self, symbol: str, depth: int = 50) -> Book:
+        self._answer()
+        bid, ask = float(self.mid - Decimal("0.05")), float(self.mid + Decimal("0.05"))
+        return Book(symbol, ((bid, 1000.0),), ((ask, 1000.0),), clock.now_ms())
+
+    def trades(self, symbol: str, limit: int = 200) -> list[PublicTrade]:
+        return []
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+        self._answer()
+        book = self.book(symbols[0])
+        quote = Quote(book.bids[0][0], book.asks[0][0], clock.now_ms())
+        return dict.fromkeys(symbols, quote)
+
+    def server_time_ms(self) -> int:
+        return clock.now_ms()
+
+    def submit(self, ticket: OrderTicket) -> VenueOrder:
+        fault, self.next_submit = self.next_submit, ""
+        self.sent.append(ticket)
+        if fault == "reject":
+            raise OrderRejected(f"{self.name}: insufficient funds")
+        if fault == "lose request":
+            raise OrderUnknown(f"{self.name}: RequestTimeout")
+        order = self._execute(ticket)
+        if fault == "lose answer":
+            raise OrderUnknown(f"{self.name}: RequestTimeout")
+        return order
+
+    def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
+        self._answer()
+        return None if self.hides_orders else self.orders.get(client_order_id)
+
+    def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
+        self._answer()
+        return next(o for o in self.orders.values() if o.venue_order_id == venue_order_id)
+
+    def cancel(self, venue_order_id: str, symbol: str) -> None:
+        self.resting = [o for o in self.resting if o.venue_order_id != venue_order_id]
+
+    def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
+        self._answer()
+        return list(self.resting)
+
+    def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
+        self._answer()
+        return [fill for fill in self.executions if fill.symbol == symbol]
+
+    def balances(self) -> dict[str, Balance]:
+        self._answer()
+        return {currency: Balance(held, held) for currency, held in self.account.items()}
+
+    def foreign_order(self) -> None:
+        """Somebody else's order rests on the account."""
+        order = VenueOrder(
+            "foreign-1", None, "BTC/USDT", "buy", "open", Decimal(1), Decimal(0), None
+        )
+        self.resting.append(order)
+
+    def _answer(self) -> None:
+        if self.down:
+            raise VenueUnavailable(f"{self.name}: ExchangeNotAvailable")
+
+    def _execute(self, ticket: OrderTicket) -> VenueOrder:
+        number = len(self.orders) + 1
+        price = self.mid + (Decimal("0.05") if ticket.side == "buy" else Decimal("-0.05"))
+        filled = (ticket.quantity * self.fill_share).quantize(Decimal("0.001"))
+        fee = price * filled * self.fee_bps / 10_000
+        base, quote = ticket.symbol.split("/")
+        sign = 1 if ticket.side == "buy" else -1
+        self.account[base] = self.account.get(base, Decimal(0)) + sign * filled
+        self.account[quote] -= sign * price * filled + fee
+        order = VenueOrder(
+            f"{self.name}-{number}", ticket.client_order_id, ticket.symbol, ticket.side,
+            "filled" if filled == ticket.quantity else "cancelled", ticket.quantity, filled,
+            price if filled else None,
+        )  # fmt: skip
+        self.orders[ticket.client_order_id] = order
+        if filled:
+            self.executions.append(
+                VenueFill(
+                    f"t{number}",
+                    order.venue_order_id,
+                    ticket.symbol,
+                    ticket.side,
+                    price,
+                    filled,
+                    fee,
+                    quote,
+                    "taker",
+                    clock.now(),
+                )  # fmt: skip
+            )
+        return replace(order, status="open", filled_quantity=Decimal(0), average_price=None)
