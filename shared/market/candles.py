@@ -6,7 +6,7 @@ up from the next lower one where that fills the period whole, and asked for othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared import clock
@@ -31,7 +31,9 @@ Windows = dict[str, Candles]
 _FINER: dict[str, str] = dict(zip(TIMEFRAMES[1:], TIMEFRAMES[:-1], strict=True))
 _CALL_CAPS: dict[str, int] = {"binance": 1_000, "binanceus": 1_000, "kraken": 720, "coinbase": 300}
 _SMALLEST_CAP = 300
-_TTL_SECONDS_MAX = 7 * 86_400
+_TTL_SECONDS = 7 * 86_400
+_MAX_REMEMBERED = 512  # windows of 48 kB at most: 25 MB
+_remembered: dict[str, tuple[bytes, Candles]] = {}
 
 
 @dataclass
@@ -50,35 +52,62 @@ class Refreshed:
 
 
 class CandleStore:
-    """The candle windows of a pod, by venue, symbol and timeframe."""
+    """The candle windows of a pod, by venue, symbol and timeframe.
+
+    Beside each window lies its head of 24 bytes with a checksum. What this process has read or
+    written before is used again where the head still names it, so that a warm minute moves a few
+    hundred bytes; a cache that was emptied is empty here too.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
-    def read(self, venue: str, symbols: Sequence[str], now_ms: int) -> dict[str, Windows]:
+    def read(
+        self,
+        venue: str,
+        symbols: Sequence[str],
+        now_ms: int,
+        timeframes: Sequence[str] = TIMEFRAMES,
+    ) -> dict[str, Windows]:
         """What the cache holds, checked, without what is not closed at ``now_ms``."""
-        wanted = [(symbol, timeframe) for symbol in symbols for timeframe in TIMEFRAMES]
-        blobs = self._cache.get_many([_key(venue, *which) for which in wanted])
+        wanted = {
+            _key(venue, symbol, timeframe): (symbol, timeframe)
+            for symbol in symbols
+            for timeframe in timeframes
+        }
+        known = self._unchanged(list(wanted))
+        unknown = [key for key in wanted if key not in known]
+        for key, blob in zip(unknown, self._cache.get_many(unknown), strict=True):
+            decoded = None if blob is None else candle_codec.decode(*wanted[key], blob)
+            if blob is not None and decoded is not None:
+                known[key] = decoded
+                _remember(key, candle_codec.head(blob), decoded)
         found: dict[str, Windows] = {symbol: {} for symbol in symbols}
-        for (symbol, timeframe), blob in zip(wanted, blobs, strict=True):
-            candles = None if blob is None else _decoded(symbol, timeframe, blob, now_ms)
-            if candles is not None:
+        for key, (symbol, timeframe) in wanted.items():
+            if key in known and len(candles := closed_by(known[key], now_ms)):
                 found[symbol][timeframe] = candles
         return found
 
-    def read_one(self, venue: str, symbol: str, timeframe: str, now_ms: int) -> Candles | None:
-        """One window from the cache."""
-        blob = self._cache.get(_key(venue, symbol, timeframe))
-        return None if blob is None else _decoded(symbol, timeframe, blob, now_ms)
+    def write(self, venue: str, refreshed: Mapping[str, Refreshed]) -> None:
+        """Keep what the refreshes of some symbols have changed."""
+        values: dict[str, bytes] = {}
+        for symbol, result in refreshed.items():
+            for timeframe in result.changed:
+                key, candles = _key(venue, symbol, timeframe), result.windows[timeframe]
+                values[key] = blob = candle_codec.encode(candles)
+                values[_head_key(key)] = head = candle_codec.head(blob)
+                _remember(key, head, candles)
+        self._cache.set_many(values, _TTL_SECONDS)
 
-    def write(self, venue: str, symbol: str, refreshed: Refreshed) -> None:
-        """Keep what a refresh has changed."""
-        for_write = {
-            _key(venue, symbol, timeframe): candle_codec.encode(refreshed.windows[timeframe])
-            for timeframe in refreshed.changed
-            if timeframe in refreshed.windows
+    def _unchanged(self, keys: list[str]) -> dict[str, Candles]:
+        """The remembered windows that the cache still holds."""
+        remembered = [key for key in keys if key in _remembered]
+        heads = self._cache.get_many([_head_key(key) for key in remembered])
+        return {
+            key: _remembered[key][1]
+            for key, head in zip(remembered, heads, strict=True)
+            if head == _remembered[key][0]
         }
-        self._cache.set_many(for_write, _TTL_SECONDS_MAX)
 
 
 def refresh(venue: PublicVenue, symbol: str, cached: Windows, now_ms: int) -> Refreshed:
@@ -115,7 +144,7 @@ def window(run: Run, venue: str | PublicVenue, symbol: str, timeframe: str) -> C
     """
     now_ms, store = clock.now_ms(), CandleStore(run.cache)
     name = venue if isinstance(venue, str) else venue.name
-    cached = store.read_one(name, symbol, timeframe, now_ms)
+    cached = store.read(name, [symbol], now_ms, [timeframe])[symbol].get(timeframe)
     if cached is not None and not is_stale(cached, now_ms):
         return cached
     if isinstance(venue, str):
@@ -123,7 +152,7 @@ def window(run: Run, venue: str | PublicVenue, symbol: str, timeframe: str) -> C
     result = Refreshed()
     after = _fetch(venue, symbol, timeframe, cached, now_ms)
     _take(result, timeframe, cached, after, now_ms)
-    store.write(name, symbol, result)
+    store.write(name, {symbol: result})
     return result.windows.get(timeframe)
 
 
@@ -178,13 +207,15 @@ def _fetch(
     return merged(before, from_rows(symbol, timeframe, rows, now_ms))
 
 
-def _decoded(symbol: str, timeframe: str, blob: bytes, now_ms: int) -> Candles | None:
-    candles = candle_codec.decode(symbol, timeframe, blob)
-    if candles is None:
-        return None
-    candles = closed_by(candles, now_ms)
-    return candles if len(candles) else None
+def _remember(key: str, head: bytes, candles: Candles) -> None:
+    if len(_remembered) >= _MAX_REMEMBERED:
+        _remembered.clear()
+    _remembered[key] = (head, candles)
 
 
 def _key(venue: str, symbol: str, timeframe: str) -> str:
     return f"candles:{venue}:{symbol}:{timeframe}"
+
+
+def _head_key(key: str) -> str:
+    return f"{key}:head"

@@ -104,6 +104,7 @@ def _serve(
     future = pool.submit(_ask, venue, cached, served, refused, lambda: watch.seconds() < seconds)
     with contextlib.suppress(FutureTimeout):  # each symbol that is lacking is named below
         future.result(timeout=seconds)
+    refreshed: dict[str, Refreshed] = {}
     for symbol in symbols:
         inputs = served.get(symbol)
         if inputs is None:
@@ -111,7 +112,8 @@ def _serve(
             gathered.missing_by_symbol[symbol].append(f"{venue.name}: {why}")
         else:
             gathered.by_symbol[symbol] = inputs
-            store.write(venue.name, symbol, inputs.refreshed)
+            refreshed[symbol] = inputs.refreshed
+    store.write(venue.name, refreshed)
 
 
 def _ask(

@@ -117,7 +117,7 @@ class FakeVenue:
         if "quotes" in self.answers:
             return self.answers["quotes"](symbols)
         quote = Quote(self.mid * 0.9999, self.mid * 1.0001, self.now_ms())
-        return {symbol: quote for symbol in symbols}
+        return dict.fromkeys(symbols, quote)
 
     def count(self, method: str) -> int:
         return sum(call[0] == method for call in self.calls)
