@@ -1,0 +1,89 @@
+"""``trading-loop doctor``: is everything there that trading needs?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from deploy.cli import output
+
+if TYPE_CHECKING:
+    from deploy.cli.checks import Check
+    from shared.config import Config
+
+_STYLE = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "doctor",
+        help="check configuration, servers, venues, keys",
+        description="Check what trading needs; each line says OK, WARN or FAIL and what to do. "
+        "The exit code is 1 if a line says FAIL.",
+    )
+    parser.add_argument("--offline", action="store_true", help="do not ask the venues")
+    output.add_json_option(parser)
+    parser.set_defaults(handler=handler)
+
+
+def handler(args: argparse.Namespace) -> int:
+    """Run every check and print the report."""
+    report = list(checks(offline=args.offline))
+    if args.json:
+        output.print_json([vars(check) for check in report])
+    else:
+        _print(report)
+    return 1 if any(check.verdict == "FAIL" for check in report) else 0
+
+
+def checks(*, offline: bool) -> Iterator[Check]:
+    """The checks in the order in which their failures explain each other."""
+    from deploy.cli import checks, environment
+
+    yield checks.python_version()
+    yield checks.packages(environment.PROJECT / "requirements" / "local.txt")
+    check, settings = checks.configuration(environment.settings)
+    yield check
+    if settings is None:
+        return
+    yield checks.database(settings)
+    yield checks.redis(settings)
+    yield checks.model_keys(settings)
+    yield checks.alerting(settings)
+    yield checks.live_tokens(settings)
+    if not offline:
+        yield from _venues(settings)
+
+
+def _venues(settings: Config) -> Iterator[Check]:
+    from deploy.cli import checks
+
+    for name in settings.venues:
+        exchange, has_key = _exchange(name, settings)
+        yield checks.venue_clock(name, exchange)
+        if has_key:
+            yield checks.key_permissions(name, exchange)
+
+
+def _exchange(name: str, settings: Config) -> tuple[Any, bool]:
+    import ccxt
+
+    account = name.removesuffix("us")  # Binance's two sites take the same pair of variables
+    key, secret = getattr(settings, f"{account}_api_key"), getattr(settings, f"{account}_secret")
+    options: dict[str, Any] = {"timeout": settings.request_timeout_ms, "enableRateLimit": True}
+    has_key = key is not None and secret is not None
+    if has_key:
+        options |= {"apiKey": key.get_secret_value(), "secret": secret.get_secret_value()}
+    return getattr(ccxt, name)(options), has_key
+
+
+def _print(report: list[Check]) -> None:
+    from rich.markup import escape
+
+    console = output.console()
+    for check in report:
+        style = _STYLE[check.verdict]
+        console.print(f"[{style}]{check.verdict:<4}[/] {check.name:<15} {escape(check.detail)}")
+        if check.advice:
+            console.print(f"{'':21}[dim]{escape(check.advice)}[/]")
