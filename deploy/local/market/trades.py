@@ -23,7 +23,8 @@ def candle_pages(
     """
     step = TIMEFRAME_MS[timeframe]
     at, end = gap
-    cursor = str(at * 1_000_000)  # nanoseconds
+    cursor = str(at * 1_000_000 - 1)  # nanoseconds; what lies at the cursor itself is left out
+    client.enableLastJsonResponse = True  # ccxt does not hand on the next cursor otherwise
     pending = np.empty((0, 3))
     while at < end:
         trades = client.fetch_trades(symbol, since=gap[0], params={"since": cursor})
