@@ -125,6 +125,7 @@ class CcxtVenue:
 
     def submit(self, ticket: OrderTicket) -> VenueOrder:
         errors = ccxt_loader.errors()
+        self._client.last_http_response = None
         try:
             with self._calls.timed(self.name) as call:
                 try:
@@ -133,7 +134,7 @@ class CcxtVenue:
                     call.fail(type(error).__name__, rate_limited=_is_rate_limit(error))
                     raise
         except errors.BaseError as error:
-            meaning = definite_rejection(self.name, str(error))
+            meaning = definite_rejection(self.name, self._venues_words(error))
             if meaning is not None:
                 raise OrderRejected(f"{self.name}: {meaning}") from error
             raise OrderUnknown(f"{self.name}: {type(error).__name__}") from error
@@ -238,6 +239,12 @@ class CcxtVenue:
             liquidity,
             clock.from_ms(self._present(answer, "timestamp", "fill")),
         )
+
+    def _venues_words(self, error: Exception) -> str:
+        """The venue's own answer to the order; ccxt keeps only a part of it in its messages."""
+        answered = not isinstance(error, ccxt_loader.errors().NetworkError)
+        body = self._client.last_http_response if answered else None
+        return f"{error} {body}" if body else str(error)
 
     def _present(self, answer: dict[str, Any], field: str, what: str) -> Any:
         if answer.get(field) is None:
