@@ -1,7 +1,7 @@
 """Which ledger a command talks to.
 
-``DATABASE_URL`` names it. Without one it is the newest database of the embedded PostgreSQL in the
-folder ``.local``, as ``trading-loop run`` has left it or is filling it now.
+``DATABASE_URL`` names it. Without one it is a database of the embedded PostgreSQL in the folder
+``.local``: the one that ``trading-loop run`` is filling now, else the newest that it has left.
 """
 
 from __future__ import annotations
@@ -124,8 +124,9 @@ def _embedded() -> Iterator[tuple[str, str]]:
 
 def _newest_database(url: str) -> str:
     row = connection.connect(url, "none").one(
-        "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' "
-        "ORDER BY oid DESC LIMIT 1"
+        "SELECT datname FROM pg_database d WHERE NOT datistemplate AND datname <> 'postgres' "
+        "ORDER BY EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datid = d.oid) DESC, oid DESC "
+        "LIMIT 1"
     )
     if row is None:
         raise ConfigurationError(NOT_FOUND)

@@ -180,9 +180,10 @@ def decisions(ledger: Ledger, run_id: int, now: datetime) -> None:
 def reports(ledger: Ledger, run_id: int, now: datetime) -> None:
     checks = {name: {"status": "OK", "detail": None} for name in CHECKS}
     checks["slippage"] = {"status": "WARNING", "detail": "mean of 1 h 53 bps, limit 50"}
+    acted = {"action": "SWITCH_TO_LIMIT_ORDERS", "reason": "High slippage detected: 53 bps"}
     ledger.execute(
         "INSERT INTO health VALUES (%s, %s, 'WARNING', %s, %s, '{}')",
-        (ledger.pod, now - timedelta(seconds=40), json(checks), json(["limit orders only"])),
+        (ledger.pod, now - timedelta(seconds=40), json(checks), json([acted])),
     )
     ledger.execute(
         "UPDATE trading_state SET limit_orders_only = true, since = %s WHERE pod = %s",
