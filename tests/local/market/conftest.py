@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from candle_exchange import NOW_MS, START_MS, Exchange, Server, Trade
 
-from deploy.local.market import download
+from deploy.local.market.download import open_exchange
 from shared import clock
 from shared.market.types import TIMEFRAME_MS
 
@@ -89,7 +89,7 @@ def opener(exchange: Exchange) -> Iterator[Callable[[str, int], Any]]:
     thread.start()
 
     def open_client(name: str, timeout_ms: int = 5_000) -> Any:
-        client = download.open_exchange(name, timeout_ms)
+        client = open_exchange(name, timeout_ms)
         client.enableRateLimit = False
         client.options["maxRetriesOnFailure"] = 0
         if name == "binance":
