@@ -40,7 +40,7 @@ def make_credentials(seed: int) -> VenueCredentials:
     return {
         "binance": {"api_key": source.randbytes(32).hex(), "secret": source.randbytes(32).hex()},
         "coinbase": {
-            "api_key": f"organizations/{source.randbytes(8).hex()}/apiKeys/{source.randbytes(8).hex()}",
+            "api_key": f"organizations/{source.randbytes(8).hex()}/apiKeys/simulated",
             "secret": _ec_pem(source),
         },
         "kraken": {

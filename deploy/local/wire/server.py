@@ -30,7 +30,6 @@ from deploy.local.wire.venues import personalities
 from deploy.local.wire.venues.base import Credentials, Personality, WireRequest
 from shared.errors import ConfigurationError
 
-_MODULE = "deploy.local.wire"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -64,8 +63,8 @@ class Wire:
         app.router.add_post("/_control/advance", self._advance)
         app.router.add_get("/_control/accounts", self._accounts)
         app.router.add_get("/_control/stats", self._stats)
-        _mount(app, ("/openai", "/anthropic"), f"{_MODULE}.models", ())
-        _mount(app, ("/slack",), f"{_MODULE}.slack", (lambda: self.now_ms,))
+        for prefix, stand_in in self._stand_ins().items():
+            app.add_subapp(prefix, stand_in)
         return app
 
     def advance(self, now_ms: int) -> None:
@@ -96,6 +95,20 @@ class Wire:
 
         return handle
 
+    def _stand_ins(self) -> dict[str, web.Application]:
+        """The models' and Slack's applications, by the path that each is mounted under."""
+        found: dict[str, web.Application] = {}
+        if importlib.util.find_spec("deploy.local.wire.models") is not None:
+            from deploy.local.wire.models import build_apps
+
+            found |= build_apps()
+        if importlib.util.find_spec("deploy.local.wire.slack") is not None:
+            slack = importlib.import_module("deploy.local.wire.slack")
+            found["/slack"] = slack.build_app(lambda: self.now_ms)
+        for prefix in sorted({"/openai", "/anthropic", "/slack"} - set(found)):
+            print(f"{prefix} answers 404: its stand-in is not installed", file=sys.stderr)
+        return found
+
     async def _fear_greed(self, request: web.Request) -> web.Response:
         self.requests["fng"] += 1
         status, body = fear_greed_answer(self._source, self.now_ms)
@@ -114,18 +127,6 @@ class Wire:
 
     async def _stats(self, request: web.Request) -> web.Response:
         return web.json_response(control.stats(self.requests))
-
-
-def _mount(
-    app: web.Application, prefixes: tuple[str, ...], module: str, arguments: tuple[Any, ...]
-) -> None:
-    """Mount the application that ``module.build_app`` makes, once under each prefix."""
-    if importlib.util.find_spec(module) is None:
-        print(f"{module}: not installed, {', '.join(prefixes)} answer 404", file=sys.stderr)
-        return
-    build_app = importlib.import_module(module).build_app
-    for prefix in prefixes:
-        app.add_subapp(prefix, build_app(*arguments))
 
 
 def die_with_parent() -> None:

@@ -108,8 +108,10 @@ def _path(prices: list[int], count: int, random: np.random.Generator) -> np.ndar
     """Ticks from the open over both extremes to the close, with noise inside the range."""
     open_, high, low, close = prices
     turns = (low, high) if close >= open_ else (high, low)
-    middle = np.sort(random.choice(np.arange(1, count - 1), 2, replace=False)) if count > 3 else []
-    knots = [0, *(int(knot) for knot in middle), count - 1]
+    middle: list[int] = []
+    if count > 3:
+        middle = np.sort(random.choice(np.arange(1, count - 1), 2, replace=False)).tolist()
+    knots = [0, *middle, count - 1]
     values = [open_, *turns[: len(middle)], close]
     path = np.interp(np.arange(count), knots, values)
     noise = random.normal(0.0, (high - low) * 0.05, count)

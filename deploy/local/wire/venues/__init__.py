@@ -11,5 +11,6 @@ if TYPE_CHECKING:
 def personalities() -> dict[str, type[Personality]]:
     """The venues by name."""
     from deploy.local.wire.venues.binance import Binance
+    from deploy.local.wire.venues.kraken import Kraken
 
-    return {"binance": Binance}
+    return {"binance": Binance, "kraken": Kraken}

@@ -14,6 +14,7 @@ from deploy.local.wire.matching import Exchange
 from deploy.local.wire.orders import Reason, Refused
 from deploy.local.wire.rules import VENUE_RULES, SymbolRules, VenueName
 from deploy.local.wire.tape import Tape
+from shared import clock
 
 JSON = Any
 
@@ -79,6 +80,16 @@ def text(value: Decimal, decimals: int = 8) -> str:
         value = value.normalize()
         places = max(0, -int(value.as_tuple().exponent))
     return f"{value:.{max(places, decimals)}f}"
+
+
+def iso_seconds(moment_ms: int) -> str:
+    """``2025-05-06T12:00:00Z``."""
+    return clock.from_ms(moment_ms - moment_ms % 1000).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_micros(moment_ms: int) -> str:
+    """``2025-05-06T12:00:00.123000Z``."""
+    return clock.from_ms(moment_ms).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Personality:

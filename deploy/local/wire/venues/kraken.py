@@ -1,0 +1,365 @@
+"""Kraken spot: the REST API of docs.kraken.com/api. Errors come with HTTP 200."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from deploy.local.wire.orders import Fill, Order, OrderRequest, OrderType, Reason, Refused
+from deploy.local.wire.rules import SymbolRules
+from deploy.local.wire.venues import kraken_json as shape
+from deploy.local.wire.venues.base import (
+    JSON,
+    ApiError,
+    Params,
+    Personality,
+    WireAnswer,
+    WireRequest,
+    decimal,
+    dump,
+    integer,
+    parameters,
+    text,
+)
+from deploy.local.wire.venues.signing import kraken_signature, same
+
+MOST_CANDLES = 720
+MOST_LEVELS = 500
+MOST_TRADES = 1000
+PAGE = 50
+_INTERVALS = {"1": "1m", "5": "5m", "15": "15m", "60": "1h", "240": "4h", "1440": "1d"}
+_CLIENT_ID = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|[\x20-\x7e]{1,18}", re.IGNORECASE
+)
+_TYPES: dict[str, OrderType] = {
+    "limit": OrderType.LIMIT,
+    "market": OrderType.MARKET,
+    "stop-loss": OrderType.STOP,
+    "stop-loss-limit": OrderType.STOP_LIMIT,
+}
+_ERRORS: dict[Reason, str] = {
+    Reason.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
+    Reason.PRICE_TICK: "EOrder:Tick size check failed",
+    Reason.QUANTITY_STEP: "EGeneral:Invalid arguments:volume",
+    Reason.MIN_QUANTITY: "EOrder:Order minimum not met",
+    Reason.MIN_NOTIONAL: "EOrder:Cost minimum not met",
+    Reason.DUPLICATE_CLIENT_ID: "EOrder:Invalid client order id:already in use by an open order",
+    Reason.STOP_WOULD_TRIGGER: "EOrder:Invalid price",
+    Reason.POST_ONLY_WOULD_TAKE: "EOrder:Post only order",
+    Reason.UNKNOWN_SYMBOL: "EQuery:Unknown asset pair",
+    Reason.UNKNOWN_ORDER: "EOrder:Unknown order",
+}
+
+
+class Kraken(Personality):
+    """Endpoints under ``0/public`` and ``0/private``."""
+
+    name = "kraken"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._nonce = -1
+        self._pairs: dict[str, str] = {}
+        for symbol in self.exchange.rules:
+            names = (shape.pair_id(symbol), shape.alt_name(symbol), shape.ws_name(symbol))
+            self._pairs.update(dict.fromkeys(names, symbol))
+        self._public: dict[str, Callable[[Params], bytes]] = {
+            "Time": lambda _: self._result(shape.server_time(self.now_ms)),
+            "SystemStatus": lambda _: self._result(shape.system_status(self.now_ms)),
+            "Assets": lambda _: self.kept("Assets", lambda: _wrapped(self._assets())),
+            "AssetPairs": self._asset_pairs,
+            "Ticker": self._ticker,
+            "OHLC": self._ohlc,
+            "Depth": self._depth,
+            "Trades": self._trades,
+        }
+        self._private: dict[str, Callable[[Params], JSON]] = {
+            "Balance": self._balance,
+            "BalanceEx": self._balance_ex,
+            "TradeVolume": self._trade_volume,
+            "AddOrder": self._add_order,
+            "QueryOrders": self._query_orders,
+            "OpenOrders": self._open_orders,
+            "ClosedOrders": self._closed_orders,
+            "CancelOrder": self._cancel_order,
+            "CancelAll": self._cancel_all,
+            "TradesHistory": self._trades_history,
+        }
+
+    def answer(self, request: WireRequest) -> WireAnswer:
+        _, _, scope, name = (*request.path.split("/", 3), "", "", "")[:4]
+        route = f"{request.method} {request.path}"
+        try:
+            if scope == "public" and name in self._public:
+                return WireAnswer(self._public[name](parameters(request.query)), route=route)
+            if scope == "private" and name in self._private:
+                params = self._authenticated(request)
+                return WireAnswer(self._result(self._private[name](params)), route=route)
+            return WireAnswer(dump({"error": ["EGeneral:Unknown method"]}), 404)
+        except ApiError as error:
+            return WireAnswer(dump(error.body), error.status, route)
+        except Refused as error:
+            return WireAnswer(dump({"error": [_message(error)]}), route=route)
+
+    def _result(self, result: JSON) -> bytes:
+        return dump(_wrapped(result))
+
+    def _authenticated(self, request: WireRequest) -> Params:
+        """The parameters of a request whose key, signature and nonce are right."""
+        if self.credentials is None or not same(
+            request.headers.get("API-Key", ""), self.credentials.api_key
+        ):
+            raise _failure("EAPI:Invalid key")
+        params = parameters(request.body.decode())
+        nonce = params.get("nonce", "")
+        expected = kraken_signature(self.credentials.secret, request.path, nonce, request.body)
+        if not same(request.headers.get("API-Sign", ""), expected):
+            raise _failure("EAPI:Invalid signature")
+        if not nonce.isdecimal() or int(nonce) <= self._nonce:
+            raise _failure("EAPI:Invalid nonce")
+        self._nonce = int(nonce)
+        return params
+
+    # Market data
+
+    def _symbol(self, name: str) -> str:
+        try:
+            return self._pairs[name]
+        except KeyError:
+            raise Refused(Reason.UNKNOWN_SYMBOL, name) from None
+
+    def _rules(self, params: Params) -> SymbolRules:
+        return self.exchange.rules[self._symbol(params.get("pair", ""))]
+
+    def _several(self, params: Params) -> list[str]:
+        """The symbols that ``pair`` names, divided by commas; all where it is absent."""
+        names = params.get("pair")
+        if not names:
+            return list(self.exchange.rules)
+        return [self._symbol(name) for name in names.split(",")]
+
+    def _assets(self) -> JSON:
+        names = {part for symbol in self.exchange.rules for part in symbol.split("/")}
+        return {shape.asset_id(name): shape.asset(name) for name in sorted(names)}
+
+    def _asset_pairs(self, params: Params) -> bytes:
+        symbols = self._several(params)
+        venue = self.exchange.venue
+        return self.kept(
+            ("AssetPairs", *symbols),
+            lambda: _wrapped(
+                {
+                    shape.pair_id(name): shape.asset_pair(self.exchange.rules[name], venue)
+                    for name in symbols
+                }
+            ),
+        )
+
+    def _ticker(self, params: Params) -> bytes:
+        symbols = self._several(params)
+        return self.kept(
+            ("Ticker", len(self.exchange.fills), *symbols),
+            lambda: _wrapped({shape.pair_id(name): self._day(name) for name in symbols}),
+        )
+
+    def _day(self, symbol: str) -> JSON:
+        rows = self.feed.candles(self.name, symbol, "1m", self.now_ms, 1440)
+        bids, asks = self.levels(symbol, 1)
+        return shape.ticker(rows, self.exchange.rules[symbol], bids, asks, self.now_ms)
+
+    def _ohlc(self, params: Params) -> bytes:
+        rules, interval = self._rules(params), params.get("interval", "1")
+        timeframe = _INTERVALS.get(interval)
+        if timeframe is None:
+            raise Refused(Reason.BAD_PARAMETER, "interval")
+        since_ms = integer(params, "since", 0) * 1000
+
+        def build() -> bytes:
+            rows: list[list[float]] = self.feed.candles(
+                self.name, rules.symbol, timeframe, self.now_ms, MOST_CANDLES
+            ).tolist()
+            current = self.feed.open_candle(self.name, rules.symbol, timeframe, self.now_ms)
+            if current is not None:
+                rows = [*rows, current][-MOST_CANDLES:]
+            committed = rows if current is None else rows[:-1]
+            last = int(committed[-1][0]) // 1000 if committed else 0
+            return shape.ohlc([row for row in rows if row[0] > since_ms], rules, last)
+
+        return self.kept(("OHLC", rules.symbol, interval, since_ms), build)
+
+    def _depth(self, params: Params) -> bytes:
+        rules = self._rules(params)
+        count = integer(params, "count", 100, most=MOST_LEVELS)
+        version = self.exchange.book(rules.symbol).version
+
+        def build() -> JSON:
+            bids, asks = self.levels(rules.symbol, count)
+            return _wrapped({shape.pair_id(rules.symbol): shape.depth(bids, asks, self.now_ms)})
+
+        return self.kept(("Depth", rules.symbol, count, version), build)
+
+    def _trades(self, params: Params) -> bytes:
+        rules = self._rules(params)
+        count = integer(params, "count", MOST_TRADES, most=MOST_TRADES)
+        since_ms = shape.since_ms(params.get("since"))
+
+        def build() -> JSON:
+            found = self.tape.since(rules, since_ms, self.now_ms, count)
+            last_ms = found[-1].at_ms if found else self.now_ms
+            rows = shape.trades(found, rules)
+            return _wrapped({shape.pair_id(rules.symbol): rows, "last": f"{last_ms}000000"})
+
+        return self.kept(("Trades", rules.symbol, count, since_ms), build)
+
+    # Account
+
+    def _balance(self, params: Params) -> JSON:
+        account = self.exchange.account
+        return {shape.asset_id(name): text(account.total(name)) for name in account.currencies()}
+
+    def _balance_ex(self, params: Params) -> JSON:
+        account = self.exchange.account
+        return {
+            shape.asset_id(name): {
+                "balance": text(account.total(name)),
+                "hold_trade": text(account.locked[name]),
+            }
+            for name in account.currencies()
+        }
+
+    def _trade_volume(self, params: Params) -> JSON:
+        return shape.trade_volume(self._several(params), self.exchange.venue)
+
+    # Orders
+
+    def _add_order(self, params: Params) -> JSON:
+        order_type = _TYPES.get(params.get("ordertype", ""))
+        side = params.get("type")
+        time_in_force = params.get("timeinforce", "GTC")
+        if order_type is None:
+            raise Refused(Reason.BAD_PARAMETER, "ordertype")
+        if side not in ("buy", "sell"):
+            raise Refused(Reason.BAD_PARAMETER, "type")
+        if time_in_force not in ("GTC", "IOC"):
+            raise Refused(Reason.BAD_PARAMETER, "timeinforce")
+        client_order_id = params.get("cl_ord_id")
+        if client_order_id is not None and not _CLIENT_ID.fullmatch(client_order_id):
+            raise Refused(Reason.BAD_PARAMETER, "cl_ord_id")
+        flags = params.get("oflags", "").split(",")
+        in_quote = "viqc" in flags
+        if in_quote and order_type is not OrderType.MARKET:
+            raise Refused(Reason.BAD_PARAMETER, "viqc")
+        volume, price, price2 = (decimal(params, name) for name in ("volume", "price", "price2"))
+        if volume is None:
+            raise Refused(Reason.BAD_PARAMETER, "volume")
+        limit = {OrderType.LIMIT: price, OrderType.STOP_LIMIT: price2}
+        if order_type in limit and limit[order_type] is None:
+            raise Refused(Reason.BAD_PARAMETER, "price")
+        stops = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        if stops and price is None:
+            raise Refused(Reason.BAD_PARAMETER, "price")
+        order = self.exchange.place(
+            OrderRequest(
+                symbol=self._symbol(params.get("pair", "")),
+                side="buy" if side == "buy" else "sell",
+                order_type=order_type,
+                time_in_force="IOC" if time_in_force == "IOC" else "GTC",
+                quantity=None if in_quote else volume,
+                quote_quantity=volume if in_quote else None,
+                limit_price=limit.get(order_type),
+                stop_price=price if stops else None,
+                client_order_id=client_order_id,
+                post_only="post" in flags,
+            )
+        )
+        return {
+            "descr": {"order": shape.description(order, volume)},
+            "txid": [shape.order_txid(order)],
+        }
+
+    def _query_orders(self, params: Params) -> JSON:
+        with_trades = params.get("trades", "").lower() == "true"
+        return {
+            txid: shape.order(self._by_txid(txid), with_trades)
+            for txid in params.get("txid", "").split(",")
+        }
+
+    def _by_txid(self, txid: str) -> Order:
+        order_id = shape.order_id(txid)
+        if order_id is None:
+            raise Refused(Reason.UNKNOWN_ORDER, txid)
+        return self.exchange.order(order_id)
+
+    def _open_orders(self, params: Params) -> JSON:
+        found = _of_client(self.exchange.open_orders(), params)
+        with_trades = params.get("trades", "").lower() == "true"
+        return {"open": {shape.order_txid(one): shape.order(one, with_trades) for one in found}}
+
+    def _closed_orders(self, params: Params) -> JSON:
+        start, end = integer(params, "start", 0), integer(params, "end", 1 << 40)
+        found = [
+            order
+            for order in _of_client(self.exchange.orders.values(), params)
+            if not order.is_open and start * 1000 < order.updated_ms <= end * 1000
+        ]
+        found.sort(key=lambda order: (order.updated_ms, order.order_id), reverse=True)
+        offset = integer(params, "ofs", 0)
+        with_trades = params.get("trades", "").lower() == "true"
+        page = found[offset : offset + PAGE]
+        return {
+            "closed": {shape.order_txid(one): shape.order(one, with_trades) for one in page},
+            "count": len(found),
+        }
+
+    def _cancel_order(self, params: Params) -> JSON:
+        client_order_id = params.get("cl_ord_id")
+        if client_order_id is not None:
+            order = self.exchange.order_by_client_id(client_order_id)
+        else:
+            order = self._by_txid(params.get("txid", ""))
+        self.exchange.cancel(order)
+        return {"count": 1}
+
+    def _cancel_all(self, params: Params) -> JSON:
+        orders = self.exchange.open_orders()
+        for order in orders:
+            self.exchange.cancel(order)
+        return {"count": len(orders)}
+
+    def _trades_history(self, params: Params) -> JSON:
+        start, end = integer(params, "start", 0), integer(params, "end", 1 << 40)
+        found: list[Fill] = [
+            fill
+            for fill in reversed(self.exchange.fills)
+            if start * 1000 < fill.at_ms <= end * 1000
+        ]
+        offset = integer(params, "ofs", 0)
+        page = found[offset : offset + PAGE]
+        orders = self.exchange.orders
+        return {
+            "trades": {
+                shape.trade_txid(fill): shape.my_trade(fill, orders[fill.order_id]) for fill in page
+            },
+            "count": len(found),
+        }
+
+
+def _of_client(orders: Iterable[Order], params: Params) -> list[Order]:
+    """Orders that bear the client id of the filter ``cl_ord_id``; all without it."""
+    wanted = params.get("cl_ord_id")
+    return [order for order in orders if wanted in (None, order.client_order_id)]
+
+
+def _message(error: Refused) -> str:
+    if error.reason is Reason.BAD_PARAMETER:
+        return f"EGeneral:Invalid arguments:{error.detail.split(':')[0]}"
+    return _ERRORS[error.reason]
+
+
+def _wrapped(result: JSON) -> JSON:
+    return {"error": [], "result": result}
+
+
+def _failure(message: str) -> ApiError:
+    return ApiError(200, {"error": [message]})
