@@ -1,0 +1,84 @@
+"""What happened to the runs of a replay: counts, credits, failures, and where the time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.local.platform import WorkflowResult
+from shared.ledger.connection import Ledger
+
+_ERROR_LENGTH = 300
+
+
+@dataclass
+class StepTime:
+    """How long one step took, in all its runs."""
+
+    runs: int = 0
+    total_ms: float = 0.0
+    longest_ms: float = 0.0
+
+    def add(self, milliseconds: float) -> None:
+        self.runs += 1
+        self.total_ms += milliseconds
+        self.longest_ms = max(self.longest_ms, milliseconds)
+
+    @property
+    def mean_ms(self) -> float:
+        return self.total_ms / self.runs
+
+
+class Tally:
+    """Adds up runs."""
+
+    def __init__(self) -> None:
+        self.runs: Counter[str] = Counter()
+        self.credits: Counter[str] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()  # by workflow and error
+        self.exits: Counter[tuple[str, str]] = Counter()  # by workflow and code of the reason
+        self.overran: Counter[str] = Counter()
+        self.times: dict[tuple[str, str], StepTime] = {}
+        self.largest_payload_bytes = 0
+
+    def add(self, result: WorkflowResult) -> None:
+        """Count one run. Its times are measured here, whatever the clock says."""
+        self.runs[result.workflow] += 1
+        self.credits[result.workflow] += result.credits
+        self.overran[result.workflow] += result.overran
+        self.largest_payload_bytes = max(self.largest_payload_bytes, result.payload_bytes)
+        if result.exit_reason is not None:
+            self.exits[result.workflow, result.exit_reason.partition(":")[0]] += 1
+        for step in result.steps:
+            key = (result.workflow, step.namespace)
+            self.times.setdefault(key, StepTime()).add(step.milliseconds)
+            if step.error is not None:
+                kind = type(step.error).__name__
+                error = f"{step.namespace}: {kind}: {step.error}"[:_ERROR_LENGTH]
+                self.failures[result.workflow, error] += 1
+
+    def add_earlier(self, ledger: Ledger) -> None:
+        """Count the runs that the ledger has from before this process, at their least price."""
+        for row in ledger.query(
+            "SELECT workflow, error, count(*) AS runs FROM runs "
+            "WHERE pod = %s AND status <> 'RUNNING' GROUP BY workflow, error",
+            (ledger.pod,),
+        ):
+            self.runs[row["workflow"]] += row["runs"]
+            self.credits[row["workflow"]] += row["runs"]
+            if row["error"] is not None:
+                self.failures[row["workflow"], row["error"][:_ERROR_LENGTH]] += row["runs"]
+
+    @property
+    def failed_runs(self) -> int:
+        return self.failures.total()
+
+    def failures_as_json(self) -> list[dict[str, Any]]:
+        """Each distinct error once, with its number, the most frequent first."""
+        return [
+            {"workflow": workflow, "error": error, "runs": runs}
+            for (workflow, error), runs in sorted(
+                self.failures.items(), key=lambda item: (-item[1], item[0])
+            )
+        ]
