@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def personalities() -> dict[str, type[Personality]]:
     """The venues by name."""
     from deploy.local.wire.venues.binance import Binance
+    from deploy.local.wire.venues.coinbase import Coinbase
     from deploy.local.wire.venues.kraken import Kraken
 
-    return {"binance": Binance, "kraken": Kraken}
+    return {"binance": Binance, "coinbase": Coinbase, "kraken": Kraken}
