@@ -157,8 +157,8 @@ def value(run: Run, quotes: Mapping[str, Quote]) -> Mark:
     return Mark(clock.now(), cash + holdings, cash, holdings)
 
 
-def mark(run: Run, quotes: Mapping[str, Quote]) -> Mark:
-    """Value the pod and write the equity row of this moment.
+def mark(run: Run, quotes: Mapping[str, Quote]) -> Decimal:
+    """Value the pod, write the equity row of this moment and return the equity, in quote.
 
     Raises:
         DataUnavailable: a held currency has no price, or the pod has never been funded.
@@ -178,7 +178,7 @@ def mark(run: Run, quotes: Mapping[str, Quote]) -> Mark:
             "positions_quote = excluded.positions_quote",
             (run.ledger.pod, made.at, made.equity_quote, made.cash_quote, made.positions_quote),
         )
-    return made
+    return made.equity_quote
 
 
 def _mid(run: Run, currency: str, quotes: Mapping[str, Quote]) -> Decimal:

@@ -35,13 +35,21 @@ WITH pending AS MATERIALIZED (
       AND o.filled_quantity > recorded.quantity
 ),
 held AS MATERIALIZED (
-    SELECT s.position_id, s.symbol, s.quantity, coalesce(quoted.mid, s.average_entry_price) AS mid
-    FROM position_summary s
+    SELECT p.position_id, p.symbol, bought.quantity, coalesce(quoted.mid, bought.entry) AS mid
+    FROM positions p
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END
+                            - CASE WHEN f.fee_currency = split_part(f.symbol, '/', 1)
+                                   THEN f.fee_cost ELSE 0 END), 0) AS quantity,
+               sum(f.price * f.quantity) FILTER (WHERE f.side = 'buy')
+                   / sum(f.quantity) FILTER (WHERE f.side = 'buy') AS entry
+        FROM fills f WHERE f.position_id = p.position_id
+    ) AS bought
     LEFT JOIN LATERAL (
-        SELECT max((bid + ask) / 2) AS mid FROM prices p
-        WHERE p.pod = s.pod AND p.symbol = s.symbol AND p.at > %(now)s - interval '10 minutes'
+        SELECT max((bid + ask) / 2) AS mid FROM prices q
+        WHERE q.pod = p.pod AND q.symbol = p.symbol AND q.at > %(now)s - interval '10 minutes'
     ) AS quoted ON true
-    WHERE s.pod = %(pod)s AND s.closed_at IS NULL
+    WHERE p.pod = %(pod)s AND p.closed_at IS NULL
 )
 SELECT
     (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,

@@ -20,7 +20,7 @@ from shared.ledger import equity, state
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 from shared.market.types import Book
-from shared.risk import facts
+from shared.risk import facts, limits
 from shared.risk.facts import Facts
 from shared.run import Run
 
@@ -262,33 +262,14 @@ def _equity_age(case: Case) -> None:
 
 def _daily_loss(case: Case) -> None:
     """No new risk once the day's or the last 24 hours' loss has reached its limit (C08)."""
-    known = case.standing
-    if not case.new_risk or known.equity_quote is None:
-        return
-    for window, start, loss in (
-        ("day", known.day_start_quote, known.day_loss_quote),
-        ("24h", known.rolling_start_quote, known.rolling_loss_quote),
-    ):
-        if start is None or loss is None:
-            raise OrderDenied("LOSS_UNKNOWN", window=window)
-        limit = daily_loss_limit(case.config, start)
-        if loss >= limit:
-            raise OrderDenied("LOSS_DAILY", window=window, loss=loss, limit=limit)
+    if case.new_risk:
+        limits.deny_at_daily_loss(case.config, case.standing)
 
 
 def _drawdown(case: Case) -> None:
     """No new risk once the drawdown from the high-water mark has reached its first tier (C08)."""
-    known = case.standing
-    if not case.new_risk or known.equity_quote is None:
-        return
-    fallen_percent = known.drawdown_percent
-    if fallen_percent is None:
-        raise OrderDenied("DRAWDOWN_UNKNOWN", high_water=known.high_water_quote)
-    limit_percent = case.config.max_drawdown_percent
-    if fallen_percent >= limit_percent:
-        raise OrderDenied(
-            "DRAWDOWN_LIMIT", drawdown_percent=fallen_percent, limit_percent=limit_percent
-        )
+    if case.new_risk:
+        limits.deny_at_drawdown(case.config, case.standing)
 
 
 def _balance(case: Case) -> None:
@@ -380,11 +361,6 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     _rate,
     _run_time,
 )
-
-
-def daily_loss_limit(config: Config, start_quote: Decimal) -> Decimal:
-    """The loss at which a day's new risk ends, the smaller of its two limits."""
-    return min(config.max_daily_loss, start_quote * config.daily_loss_percent / 100)
 
 
 def _money(price: float) -> Decimal:
