@@ -1,1 +1,1 @@
-"""To be described."""
+"""How well it trades: metrics, benchmarks, learned weights, a model's view."""
