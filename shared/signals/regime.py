@@ -44,17 +44,16 @@ only price differences are trusted more than usual. The products are scaled back
 def classify(market: Market) -> Regime:
     """``volatile`` where volatility is 1.75 times its usual, else by ADX; else ``unknown``.
 
-    Usual is the trailing median where the indicators carry one, otherwise the volatility of the
-    daily candles, which is annualised in the same way. Storms go before trends.
+    Storms go before trends.
     """
     table = timeframe(market, TIMEFRAME)
     adx = number(table, "adx_14")
-    ratio, baseline = volatility_ratio(market)
+    ratio = volatility_ratio(market)
     evidence: dict[str, Any] = {
         "timeframe": TIMEFRAME,
         "adx_14": adx,
         "volatility_ratio": ratio,
-        "volatility_baseline": baseline,
+        "volatility_baseline": BASELINE_TIMEFRAME,
     }
     if ratio is not None and ratio >= VOLATILE_RATIO:
         return Regime("volatile", evidence)
@@ -65,18 +64,14 @@ def classify(market: Market) -> Regime:
     return Regime("trending" if adx >= TREND_ADX else "ranging", evidence)
 
 
-def volatility_ratio(market: Market) -> tuple[float | None, str | None]:
-    """Present volatility over its usual, and which baseline that is."""
-    table = timeframe(market, TIMEFRAME)
-    present = number(table, "volatility_annualised_percent")
-    usual = number(table, "volatility_median_percent")
-    baseline = "trailing_median"
-    if usual is None:
-        usual = number(timeframe(market, BASELINE_TIMEFRAME), "volatility_annualised_percent")
-        baseline = BASELINE_TIMEFRAME
-    if present is None or usual is None or usual <= 0:
-        return None, None
-    return present / usual, baseline
+def volatility_ratio(market: Market) -> float | None:
+    """Volatility of the last thirty hours over that of the last thirty days, both annualised.
+
+    The scan carries no longer history of volatility that "usual" could be read from.
+    """
+    present = number(timeframe(market, TIMEFRAME), "volatility_annualised_percent")
+    usual = number(timeframe(market, BASELINE_TIMEFRAME), "volatility_annualised_percent")
+    return present / usual if present is not None and usual is not None and usual > 0 else None
 
 
 def adjust(weights: Mapping[str, float], regime: RegimeName) -> dict[str, float]:

@@ -24,17 +24,19 @@ class Arbitrage:
     name = "arbitrage"
 
     def evaluate(self, market: Market, context: Context) -> StrategySignal:
+        own_name = market["venue"]
+        if own_name not in ENTRY_TIER:
+            return abstain(self.name, market, context, missing=[f"fees.{own_name}"])
         evidence: dict[str, Any] = {
             "triangular": triangular(market, context.quotes),
             "basis": basis(market),
         }
-        own_name = market["venue"]
         quotes = {v: q for v, q in market["venues"].items() if usable(q)}
         own = quotes.pop(own_name, None)
         if own is None:
             return abstain(self.name, market, context, missing=[f"venues.{own_name}"], **evidence)
         others = {v: q for v, q in quotes.items() if _comparable(own, q) and v in ENTRY_TIER}
-        if not others or own_name not in ENTRY_TIER:
+        if not others:
             return abstain(self.name, market, context, missing=["venues.other"], **evidence)
         buy_venue = max(others, key=lambda v: _edge(own_name, own, v, others[v]))
         sell_venue = max(others, key=lambda v: _edge(v, others[v], own_name, own))
@@ -95,7 +97,7 @@ def basis(market: Market) -> dict[str, Any]:
     missing = [f"funding.{key}" for key, value in values.items() if value is None]
     missing += [] if mid is not None else ["microstructure.mid"]
     rate, mark = values["rate_percent"], values["mark_price"]
-    if rate is None or mark is None or mid is None or market["venue"] not in ENTRY_TIER:
+    if rate is None or mark is None or mid is None:
         return {"missing": missing}
     premium_bps = 10_000 * (mark / mid - 1)
     return {

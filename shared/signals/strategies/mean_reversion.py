@@ -6,8 +6,7 @@ from shared.signals.strategies.base import abstain, clip, number, opinion, requi
 from shared.signals.types import Context, Market, Signal, StrategySignal
 
 TIMEFRAME = "15m"
-# Bands lie at two population deviations; by the sample deviation of 20 values that is 1.949.
-ENTRY_ZSCORE = 1.94
+ENTRY_ZSCORE = 2.0  # where the bands lie
 FULL_ZSCORE = 3.0
 _INPUTS = ("close", "bollinger_lower", "bollinger_middle", "bollinger_upper", "zscore_20")
 
