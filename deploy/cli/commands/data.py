@@ -70,7 +70,9 @@ def run_download(args: argparse.Namespace) -> int:
     results: dict[str, Downloaded] = {}
     with _progress() as bars:
         for symbol in symbols:
-            bar = bars.add_task(f"{symbol} {args.timeframe}", total=end - start)
+            bar = bars.add_task(
+                f"{symbol} {args.timeframe}", total=min(end, clock.now_ms()) - start
+            )
             results[symbol] = download(
                 client,
                 symbol,

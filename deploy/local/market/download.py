@@ -30,6 +30,7 @@ PAGES_BETWEEN_SAVES = 20
 RECENT_ONLY = {"kraken": 720}
 """Exchanges that answer with their newest candles whatever ``since`` says, and how many."""
 _RETRIES = 3
+_MARGIN_CANDLES = 10
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def earliest_listed(client: Any, timeframe: str) -> int | None:
     if count is None:
         return None
     step = TIMEFRAME_MS[timeframe]
-    return clock.now_ms() // step * step - (count - 1) * step
+    # some fewer, because time goes on between this moment and the exchange's answer
+    return clock.now_ms() // step * step - (count - 1 - _MARGIN_CANDLES) * step
 
 
 def download(
@@ -133,7 +135,7 @@ def download(
     _refuse_unkept(client, timeframe, gaps)
     try:
         with _translated(client):
-            for gap in gaps:
+            for gap in reversed(gaps):  # the newest first: those that an exchange may soon drop
                 _fill(file, _pages(client, symbol, timeframe, gap), progress)
     finally:  # also when interrupted: what has arrived stays
         if len(file.rows):
@@ -171,12 +173,11 @@ def _pages(client: Any, symbol: str, timeframe: str, gap: Stretch) -> Iterator[P
     """Candles of ``gap``; from trades where the exchange keeps no candles that old."""
     start, end = gap
     listed = earliest_listed(client, timeframe)
-    if listed is not None and start < listed:
-        cut = min(listed, end)
+    cut = start if listed is None else min(max(start, listed), end)
+    if cut < end:
+        yield from _listed_pages(client, symbol, timeframe, (cut, end))
+    if start < cut:
         yield from candle_pages(client, symbol, timeframe, (start, cut))
-        start = cut
-    if start < end:
-        yield from _listed_pages(client, symbol, timeframe, (start, end))
 
 
 def _listed_pages(client: Any, symbol: str, timeframe: str, gap: Stretch) -> Iterator[Page]:
@@ -195,7 +196,8 @@ def _listed_pages(client: Any, symbol: str, timeframe: str, gap: Stretch) -> Ite
             continue
         first, after = int(rows[0, 0]), int(rows[-1, 0]) + step
         # candles that begin far after the ones asked for say nothing about those before
-        known_from = at if first - at < limit * step else first
+        near = client.id not in RECENT_ONLY and first - at < limit * step
+        known_from = at if near else first
         inside = rows[rows[:, 0] < end]
         if known_from < end:
             yield inside, (known_from, min(after, end))

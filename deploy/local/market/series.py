@@ -60,7 +60,9 @@ class SeriesMarket:
         return self._series(symbol, timeframe).closed(end_ms, limit)
 
     def minute(self, symbol: str, open_ms: int) -> Rows | None:
-        return self._series(symbol, "1m").at(open_ms)
+        row = self._series(symbol, "1m").at(open_ms)
+        # some exchanges repeat the last price with a volume of 0 where nobody traded
+        return None if row is None or row[5] == 0 else row
 
     def fear_greed(self, at_ms: int) -> tuple[int, int] | None:
         return self.fear_greed_at(at_ms)

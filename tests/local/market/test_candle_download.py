@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from candle_exchange import NOW_MS, START_MS, Exchange
 
+from deploy.local.market import download as download_module
 from deploy.local.market.download import check, download, open_exchange
 from deploy.local.market.store import CandleFile, path_of
 from shared.errors import ConfigurationError, DataUnavailable
@@ -103,10 +104,20 @@ def test_kraken_candles_older_than_its_720_are_built_from_trades(
     assert exchange.count("/OHLC") == 1
 
 
+def test_kraken_candles_that_it_has_dropped_meanwhile_are_not_called_covered(
+    opener: Opener, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(download_module.RECENT_ONLY, "kraken", 900)  # it keeps fewer than that
+    stretch = (NOW_MS - 14 * HOUR_MS, NOW_MS)
+    done = download(opener("kraken"), "BTC/USDT", "1m", stretch, tmp_path)
+    assert done.unanswered == ((NOW_MS - 14 * HOUR_MS, NOW_MS - 12 * HOUR_MS),)
+    assert done.candles == 720
+
+
 def test_kraken_refuses_old_candles_that_nobody_would_build_from_trades(
     opener: Opener, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"newest 720 candles of 1d, since 2023-05-19"):
+    with pytest.raises(ConfigurationError, match=r"newest 720 candles of 1d, since 2023-05-29"):
         download(opener("kraken"), "BTC/USDT", "1d", (NOW_MS - 800 * DAY_MS, NOW_MS), tmp_path)
 
 

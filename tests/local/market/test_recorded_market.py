@@ -96,6 +96,18 @@ def test_a_minute_without_a_trade_is_none(write_candles: Any) -> None:
     assert row.tolist() == [START_MS + 8 * MINUTE_MS, 107.5, 109.0, 107.0, 108.0, 1.0]
 
 
+def test_a_minute_of_volume_zero_has_no_trade(write_candles: Any) -> None:
+    data = write_candles("kraken/BTC-USDT/1m", 300)
+    file = data / "kraken/BTC-USDT/1m-earlier.parquet"
+    table = pyarrow.parquet.read_table(file)
+    volumes = table["volume"].to_numpy().copy()
+    volumes[9] = 0
+    pyarrow.parquet.write_table(table.set_column(5, "volume", pyarrow.array(volumes)), file)
+    market = recorded(data, START_MS, 5)
+    assert market.minute("BTC/USDT", START_MS + 9 * MINUTE_MS) is None
+    assert opens(market, "1m") == list(range(300))
+
+
 def test_a_row_without_a_price_is_no_candle(write_candles: Any) -> None:
     data = write_candles("kraken/BTC-USDT/1m", 300)
     file = data / "kraken/BTC-USDT/1m-earlier.parquet"
