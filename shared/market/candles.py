@@ -129,6 +129,8 @@ def refresh(venue: PublicVenue, symbol: str, cached: Windows, now_ms: int) -> Re
             result.missing.append(f"{timeframe}:{error}")
             after = before
         _take(result, timeframe, before, after, now_ms)
+        if "1m" not in result.windows:
+            raise DataUnavailable(f"{symbol} {result.missing[0]}")
     return result
 
 

@@ -111,7 +111,8 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
         "microstructure": evidence.microstructure,
         "venues": {v: {"bid": q.bid, "ask": q.ask, "at_ms": q.at_ms} for v, q in quotes.items()},
         "sentiment": gathered.sentiment,
-        "ai_score": None if verdict.anomaly else scored.value,
+        # Rounded before it is compared with the threshold, so that the export tells why.
+        "ai_score": None if verdict.anomaly else _compact(scored.value),
         "contributions": scored.contributions,
         "missing": missing,
     }

@@ -152,11 +152,13 @@ def test_a_stale_series_is_missing(store: CandleStore) -> None:
     assert result.missing == [f"1h:stale since {NOW_MS - 4 * 3_600_000}"]
 
 
-@pytest.mark.parametrize("error", ["broken", "malformed"])
+@pytest.mark.parametrize("error", ["broken", "malformed", "stale"])
 def test_without_minutes_the_venue_is_of_no_use(store: CandleStore, error: str) -> None:
     venue = healthy_venue()
     if error == "broken":
         venue.broken = {"candles"}
+    elif error == "stale":
+        venue.rows["1m"] = venue.rows["1m"][venue.rows["1m"][:, 0] < NOW_MS - 10 * MINUTE]
     else:
         venue.rows["1m"][:, 2] = 0.0
     with pytest.raises((VenueUnavailable, DataUnavailable)):

@@ -1,0 +1,282 @@
+"""The whole scan over venues of our own making."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import LeaseLost
+from shared.ledger import leases, parameters, state
+from shared.ledger.connection import Ledger
+from shared.market import candles, gather, indicators, scan, score, sentiment
+from shared.market.types import TIMEFRAMES, Book, PublicTrade, Quote
+from shared.parameters import Parameters
+from shared.run import Export
+from tests.conftest import VirtualClock
+from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue, make_run
+
+SYMBOL = "BTC/USDT"
+Venues = dict[str, FakeVenue]
+
+
+@pytest.fixture(autouse=True)
+def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that remembers nothing; a mood that needs no network."""
+    candles._remembered.clear()
+    mood = {"fear_greed_index": 40, "fear_greed_at_ms": NOW_MS}
+    monkeypatch.setattr(sentiment, "fear_greed", lambda run: mood)
+
+
+@pytest.fixture
+def venues(virtual_clock: VirtualClock) -> Venues:
+    first = healthy_venue("binance")
+    second, third = healthy_venue("coinbase"), FakeVenue("kraken", mid=first.mid)
+    return {"binance": first, "coinbase": second, "kraken": third}
+
+
+def market(export: Export) -> dict[str, Any]:
+    (only,) = export["signals"]["markets"]
+    return dict(only)
+
+
+def test_a_healthy_minute(ledger: Ledger, redis_url: str, venues: Venues) -> None:
+    export = scan.scan(make_run(ledger, redis_url=redis_url), venues)
+    assert json.loads(json.dumps(export, allow_nan=False)) == export
+    seen = market(export)
+    assert seen["venue"] == "binance" and seen["symbol"] == SYMBOL
+    assert seen["price"] == pytest.approx(venues["binance"].mid)
+    assert list(seen["indicators"]) == list(TIMEFRAMES)
+    for values in seen["indicators"].values():
+        assert set(values) == {*indicators.NAMES, "close", "closed_at_ms"}
+        assert values["closed_at_ms"] <= NOW_MS
+    assert {pattern["timeframe"] for pattern in seen["patterns"]} <= {"15m", "1h", "4h"}
+    assert seen["patterns"]
+    assert seen["order_flow"]["delta_ratio"] == 0.5
+    assert seen["microstructure"]["spread_bps"] == pytest.approx(1.0)
+    assert list(seen["venues"]) == ["binance", "coinbase", "kraken"]
+    assert seen["sentiment"]["fear_greed_index"] == 40
+    assert seen["missing"] == [] and "anomaly" not in seen
+    assert export["missing"] == list(scan.NOT_BUILT)
+    assert export["calibrated"] is False
+    assert export["aiScore"] == seen["ai_score"]
+    logit = sum(seen["contributions"].values())
+    assert seen["ai_score"] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-6)
+
+
+def test_the_export_stays_small(ledger: Ledger, venues: Venues) -> None:
+    """Six megabytes is what the platform allows; three symbols take a hundredth of it."""
+    export = scan.scan(make_run(ledger, symbols="BTC,ETH,SOL"), venues)
+    assert len(json.dumps(export)) < 60_000
+
+
+def test_a_warm_minute_asks_for_what_is_new_and_looks_at_higher_timeframes_no_more(
+    ledger: Ledger,
+    redis_url: str,
+    venues: Venues,
+    virtual_clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed: list[str] = []
+
+    def compute(window: Any) -> dict[str, float]:
+        computed.append(window.timeframe)
+        return indicators.compute(window)
+
+    monkeypatch.setattr(indicators, "newest", indicators.Memo(compute))
+    run = make_run(ledger, redis_url=redis_url)
+    cold = scan.scan(run, venues)
+    venues["binance"].calls.clear()
+    computed.clear()
+    virtual_clock.advance(minutes=1)
+    warm = scan.scan(run, venues)
+    assert [call[0] for call in venues["binance"].calls] == ["candles", "book", "trades"]
+    assert computed == ["1m"]
+    assert market(warm)["indicators"]["1h"] == market(cold)["indicators"]["1h"]
+    assert market(warm)["indicators"]["1m"] != market(cold)["indicators"]["1m"]
+    monkeypatch.setattr(indicators, "newest", indicators.Memo(indicators.compute))
+    candles._remembered.clear()
+    assert market(scan.scan(run, venues)) == market(warm)
+
+
+def test_the_ledger_keeps_the_scan_and_the_prices(
+    ledger: Ledger, venues: Venues, virtual_clock: VirtualClock
+) -> None:
+    export = scan.scan(make_run(ledger), venues)
+    row = ledger.one("SELECT * FROM scans")
+    assert row is not None
+    assert row["payload"] == export
+    assert (row["ai_score"], row["next_action"]) == (export["aiScore"], export["nextAction"])
+    prices = ledger.query("SELECT venue, symbol, bid, ask, at FROM prices ORDER BY venue")
+    assert [price["venue"] for price in prices] == ["binance", "coinbase", "kraken"]
+    best = venues["binance"].book(SYMBOL)
+    assert prices[0]["bid"] == Decimal(str(best.bids[0][0]))
+    assert prices[0]["ask"] == Decimal(str(best.asks[0][0]))
+
+
+def test_a_run_that_lost_its_lease_writes_nothing(ledger: Ledger, venues: Venues) -> None:
+    run = make_run(ledger)
+    leases.release(ledger, "trading_loop", run.epoch)
+    with pytest.raises(LeaseLost):
+        scan.scan(run, venues)
+    assert ledger.query("SELECT * FROM scans") == []
+    assert ledger.query("SELECT * FROM prices") == []
+
+
+def test_parameters_and_trading_state_reach_the_export_and_the_threshold_decides(
+    ledger: Ledger, venues: Venues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "INTERCEPT", 1.5)
+    run = make_run(ledger)
+    best = scan.scan(run, venues)["aiScore"]
+    assert 0.55 < best < 0.9
+    for threshold, action in ((best - 0.01, "TRADE"), (best, "WAIT"), (best + 0.01, "WAIT")):
+        values = Parameters(ai_score_threshold=threshold)
+        version = parameters.put(ledger, values, set_by="test", reason="test", evidence={}).version
+        export = scan.scan(run, venues)
+        assert export["nextAction"] == action
+        assert export["parameters"]["version"] == version
+    state.tighten(ledger, "REDUCING", reason="drawdown", set_by="breaker")
+    state.set_restrictions(ledger, size_factor=Decimal("0.5"), limit_orders_only=True)
+    assert scan.scan(run, venues)["trading_state"] == {
+        "state": "REDUCING",
+        "size_factor": 0.5,
+        "limit_orders_only": True,
+    }
+
+
+def test_opportunities_are_ranked_by_score(ledger: Ledger, virtual_clock: VirtualClock) -> None:
+    venue = healthy_venue()
+    sides = {"BTC/USDT": "sell", "ETH/USDT": "buy", "SOL/USDT": "sell"}
+
+    def trades(symbol: str) -> list[PublicTrade]:
+        return [PublicTrade(NOW_MS - 1_000, sides[symbol], 100.0, 1.0)]  # type: ignore[arg-type]
+
+    venue.answers["trades"] = trades
+    export = scan.scan(make_run(ledger, symbols="BTC,ETH,SOL"), {"binance": venue})
+    ranked = export["signals"]["opportunities"]
+    assert [entry["rank"] for entry in ranked] == [1, 2, 3]
+    assert ranked[0]["symbol"] == "ETH/USDT"
+    scores = [entry["ai_score"] for entry in ranked]
+    assert scores == sorted(scores, reverse=True) and scores[0] == export["aiScore"]
+
+
+@pytest.mark.parametrize("broken", ["candles", "book", "candles:1m:BTC/USDT"])
+def test_the_next_venue_takes_over(ledger: Ledger, venues: Venues, broken: str) -> None:
+    venues["binance"].broken = {broken}
+    seen = market(scan.scan(make_run(ledger), venues))
+    assert seen["venue"] == "coinbase"
+    assert seen["ai_score"] is not None
+    assert any(note.startswith("binance: binance.") for note in seen["missing"])
+    assert "binance" not in seen["venues"]
+
+
+def test_without_any_venue_the_symbol_is_unknown_and_nothing_is_traded(
+    ledger: Ledger, venues: Venues
+) -> None:
+    for venue in venues.values():
+        venue.broken = {"candles", "book", "trades", "quotes"}
+    export = scan.scan(make_run(ledger), venues)
+    seen = market(export)
+    for name in ("venue", "price", "price_at_ms", "order_flow", "microstructure", "ai_score"):
+        assert seen[name] is None
+    assert {"price", "indicators", "patterns", "order_flow", "microstructure"} <= set(
+        seen["missing"]
+    )
+    assert export["aiScore"] is None and export["nextAction"] == "WAIT"
+    assert export["signals"]["opportunities"] == []
+    assert ledger.query("SELECT * FROM prices") == []
+    assert ledger.one("SELECT ai_score FROM scans") == {"ai_score": None}
+
+
+@pytest.fixture
+def _hanging() -> Iterator[threading.Event]:
+    release = threading.Event()
+    yield release
+    release.set()
+
+
+def test_a_venue_that_hangs_is_left_behind(
+    ledger: Ledger,
+    venues: Venues,
+    _hanging: threading.Event,  # noqa: PT019
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gather.gather, "__kwdefaults__", {"deadline_s": 2.0})
+    for name in ("binance", "kraken"):
+        venues[name].answers["book"] = lambda symbol: _hanging.wait(30)
+        venues[name].answers["quotes"] = lambda symbols: _hanging.wait(30)
+    export = scan.scan(make_run(ledger), venues)
+    seen = market(export)
+    assert seen["venue"] == "coinbase"
+    assert "binance: no answer in time" in seen["missing"]
+    assert "quotes.kraken:no answer in time" in export["missing"]
+
+
+def test_stale_inputs_are_missing(ledger: Ledger, venues: Venues) -> None:
+    old = NOW_MS - 600_000
+    venues["binance"].answers["trades"] = lambda s: [PublicTrade(old, "buy", 100.0, 1.0)]
+    venues["kraken"].answers["quotes"] = lambda s: {SYMBOL: Quote(99, 100, old)}
+    venues["coinbase"].answers["quotes"] = lambda s: {}
+    seen = market(scan.scan(make_run(ledger), venues))
+    assert seen["order_flow"] is None and "ai_score.order_flow" in seen["missing"]
+    assert list(seen["venues"]) == ["binance"]
+    assert "venues.coinbase:no quote" in seen["missing"]
+    assert any("venues.kraken: at_ms" in note for note in seen["missing"])
+
+
+def test_a_flash_print_is_an_anomaly_and_no_price(ledger: Ledger, venues: Venues) -> None:
+    """LINK printed 0.0001 on 2020-03-12."""
+    venues["binance"].answers["book"] = lambda symbol: Book(
+        symbol, ((0.0001, 5.0),), ((0.00011, 5.0),), NOW_MS
+    )
+    export = scan.scan(make_run(ledger), venues)
+    seen = market(export)
+    assert "venues disagree" in seen["anomaly"]
+    assert seen["ai_score"] is None
+    assert export["signals"]["opportunities"] == [] and export["nextAction"] == "WAIT"
+    kept = {row["venue"] for row in ledger.query("SELECT venue FROM prices")}
+    assert kept == {"coinbase", "kraken"}
+
+
+def test_a_flash_print_in_the_candles_is_an_anomaly(ledger: Ledger, venues: Venues) -> None:
+    rows = venues["binance"].rows["1m"]
+    last = np.flatnonzero(rows[:, 0] == NOW_MS - 60_000)[0]
+    rows[last, 3:5] = 0.0001
+    seen = market(scan.scan(make_run(ledger), venues))
+    assert "close 0.0001 is -100 %" in seen["anomaly"]
+    assert seen["ai_score"] is None
+
+
+MALFORMED: list[tuple[str, Any, str]] = [
+    ("candles", lambda timeframe: [["x"] * 6], "binance: BTC/USDT 1m: rows: expected numbers"),
+    ("candles", lambda timeframe: [[1, 2]], "binance: BTC/USDT 1m: rows: expected 6 columns"),
+    ("candles", lambda timeframe: [], "binance: BTC/USDT 1m:no candles"),
+    ("book", lambda symbol: Book(symbol, (), ((1.0, 1.0),), NOW_MS), "book.bids: was empty"),
+    (
+        "book",
+        lambda symbol: Book(symbol, ((float("nan"), 1.0),), ((1.0, 1.0),), NOW_MS),
+        "book.bids: was (nan, 1.0)",
+    ),
+    ("trades", lambda symbol: [], "order_flow:trades: expected one"),
+    (
+        "trades",
+        lambda symbol: [PublicTrade(NOW_MS, "buy", float("nan"), 1.0)],
+        "order_flow:trade.price: was nan",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "answer", "note"), MALFORMED)
+def test_a_malformed_answer_is_named_and_never_used(
+    ledger: Ledger, venues: Venues, method: str, answer: Any, note: str
+) -> None:
+    venues["binance"].answers[method] = answer
+    seen = market(scan.scan(make_run(ledger), venues))
+    assert any(note in line for line in seen["missing"]), seen["missing"]
+    assert json.dumps(seen, allow_nan=False)
