@@ -12,7 +12,7 @@ RegimeName = Literal["trending", "ranging", "volatile", "unknown"]
 Market = Mapping[str, Any]
 """One entry of ``signals.markets`` in the scanner's export."""
 
-DIRECTION: dict[str, int] = {"BUY": 1, "SELL": -1, "HOLD": 0}
+DIRECTION: dict[str, int] = {"BUY": 1, "SELL": -1, "HOLD": 0, "ABSTAIN": 0}
 
 
 @dataclass(frozen=True)
