@@ -193,11 +193,11 @@ def _standing(ledger: Ledger, quote_currency: str, rearmed_at: datetime | None) 
 def _rearmed_at(ledger: Ledger, trading: TradingState) -> datetime | None:
     """When a person last re-armed; carried from run to run in the health row."""
     row = ledger.one(
-        "SELECT circuit_breaker->>'rearmed_at' AS at FROM health WHERE pod = %s "
+        "SELECT circuit_breaker->>'rearmed_at' AS rearmed_at FROM health WHERE pod = %s "
         "ORDER BY at DESC LIMIT 1",
         (ledger.pod,),
     )
-    known = datetime.fromisoformat(row["at"]) if row and row["at"] else None
+    known = datetime.fromisoformat(row["rearmed_at"]) if row and row["rearmed_at"] else None
     if trading.state == "ACTIVE" and trading.set_by not in _NOT_A_PERSON:
         return trading.since if known is None else max(known, trading.since)
     return known

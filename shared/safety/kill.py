@@ -83,7 +83,7 @@ def _malformed(request: Any) -> str | None:
     if unknown:
         return f"{unknown[0]}: expected action and reason only"
     action, reason = request.get("action"), request.get("reason")
-    if action not in _ACTIONS:
+    if not isinstance(action, str) or action not in _ACTIONS:
         return f"action: expected one of {', '.join(_ACTIONS)}, was {action!r}"
     if not isinstance(reason, str) or not 0 < len(reason.strip()) <= _REASON_MAX:
         return f"reason: expected a text of 1 to {_REASON_MAX} characters, was {reason!r:.60}"

@@ -21,7 +21,9 @@ def liquidity(facts: Facts, config: Config) -> Result:
     problem = _scan_problem(facts)
     if problem or facts.scan is None:
         return unknown(problem or "no scan yet")
-    spreads = {m["symbol"]: m["spread_bps"] for m in facts.scan.markets if m["spread_bps"]}
+    spreads = {
+        m["symbol"]: m["spread_bps"] for m in facts.scan.markets if m["spread_bps"] is not None
+    }
     if not spreads:
         return unknown("no order book in the newest scan")
     widest = max(spreads, key=spreads.__getitem__)
@@ -32,7 +34,7 @@ def liquidity(facts: Facts, config: Config) -> Result:
         detail=f"{widest} spread {spreads[widest]:.1f} bps",
     )
     thin = _thin_books(facts.scan, float(config.max_position_size))
-    without = sorted(m["symbol"] for m in facts.scan.markets if not m["spread_bps"])
+    without = sorted(m["symbol"] for m in facts.scan.markets if m["spread_bps"] is None)
     details = [result.detail]
     details += [f"thin: {', '.join(thin)}"] if thin else []
     details += [f"no book: {', '.join(without)}"] if without else []
@@ -88,7 +90,7 @@ def _venues_disagree(market: dict[str, Any]) -> list[tuple[Status, str]]:
     if len(mids) < 2:
         return []
     middle = statistics.median(mids.values())
-    off = {name: 100 * abs(mid / middle - 1) for name, mid in mids.items()}
+    off = {name: 100 * abs(mid - middle) / middle for name, mid in mids.items()}
     name = max(off, key=off.__getitem__)
     grade = graded(
         off[name],
