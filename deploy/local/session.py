@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -168,7 +169,8 @@ class LocalSession:
             "ANTHROPIC_API_KEY": "sk-ant-stand-in",
         }
         if not own_servers:  # a cache or a server that a real pod may share
-            replaced["POD"] = "r-" + self.options.database[-12:]
+            digest = hashlib.sha256(self.options.database.encode()).hexdigest()
+            replaced["POD"] = f"r-{digest[:12]}"
         return replaced
 
     def _open(self) -> None:

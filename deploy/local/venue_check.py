@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from deploy.local.wire.orders import Fill
+from deploy.local.wire.venues import coinbase_json, kraken_json
 from shared.ledger.connection import Ledger
 
 TOLERANCE = Decimal("1e-9")
@@ -59,11 +61,33 @@ def _fills(
 ) -> list[Difference]:
     in_ledger = fill_ids(ledger) - earlier_fills
     at_venue = {
-        (venue, str(fill["trade_id"]))
+        (venue, trade_id(venue, fill))
         for venue, account in venues.items()
         for fill in account["fills"]
     }
     return _one_sided("fill", in_ledger, at_venue)
+
+
+def trade_id(venue: str, row: Mapping[str, Any]) -> str:
+    """The id by which ``venue`` tells its clients of a fill of its account."""
+    fill = Fill(
+        trade_id=row["trade_id"],
+        order_id=row["order_id"],
+        symbol=row["symbol"],
+        side=row["side"],
+        price=Decimal(row["price"]),
+        quantity=Decimal(row["quantity"]),
+        cost=Decimal(row["cost"]),
+        fee=Decimal(row["fee"]),
+        fee_currency=row["fee_currency"],
+        is_maker=row["is_maker"],
+        at_ms=row["at_ms"],
+    )
+    if venue == "kraken":
+        return kraken_json.trade_txid(fill)
+    if venue == "coinbase":
+        return coinbase_json.trade_uuid(fill.trade_id)
+    return str(fill.trade_id)
 
 
 def _open_orders(ledger: Ledger, venues: Mapping[str, Any]) -> list[Difference]:

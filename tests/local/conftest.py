@@ -12,7 +12,10 @@ import yaml
 
 from deploy.local import events, manifest
 from deploy.local.manifest import Project, Workflow
+from deploy.local.market.source import SourceSpec
 from deploy.local.platform import Platform, WorkflowResult
+from deploy.local.servers import EmbeddedServers
+from deploy.local.wire.client import make_credentials
 
 MakeProject = Callable[..., Project]
 AT_MS = 1_746_489_600_000  # 2025-05-06T00:00:00Z
@@ -78,3 +81,50 @@ def _project_file(workflows: list[str]) -> dict[str, Any]:
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(content))
+
+
+class FakeWire:
+    """Stands in for the process of simulated venues, where a test is not about them."""
+
+    def __init__(self, spec: SourceSpec, *, now_ms: int, balances: Any, seed: int) -> None:
+        self.base_url = "http://127.0.0.1:9"
+        self.credentials = make_credentials(seed)
+        self.balances = balances
+        self.advanced = [now_ms]
+        self.stopped = False
+
+    def advance(self, now_ms: int) -> None:
+        self.advanced.append(now_ms)
+
+    def accounts(self) -> dict[str, Any]:
+        return {
+            venue: {
+                "balances": {
+                    currency: {"free": f"{amount:f}", "locked": "0"}
+                    for currency, amount in amounts.items()
+                },
+                "orders": [],
+                "fills": [],
+            }
+            for venue, amounts in self.balances.items()
+        }
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture
+def fake_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions start no process of simulated venues."""
+    monkeypatch.setattr("deploy.local.session.start_wire", FakeWire)
+
+
+@pytest.fixture
+def variables(servers: EmbeddedServers, redis_url: str) -> dict[str, str]:
+    """Settings that make a session use the servers of the tests."""
+    return {"DATABASE_URL": servers.database_url(), "REDIS_URL": redis_url}
+
+
+def spec(minutes: int) -> SourceSpec:
+    """A stretch of a simulated market that begins at AT_MS."""
+    return SourceSpec("simulated", ("BTC/USDT", "ETH/USDT"), AT_MS, minutes / 60, 7, None)
