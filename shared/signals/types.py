@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -78,7 +78,7 @@ class StrategySignal:
         return self.weight * DIRECTION[self.signal] * self.strength * self.confidence
 
     def export(self) -> dict[str, Any]:
-        return asdict(self) | {"pnl_quote": float(self.pnl_quote)}
+        return vars(self) | {"pnl_quote": float(self.pnl_quote)}
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,4 @@ class Candidate:
     ai_score: float
 
     def export(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))

@@ -42,14 +42,6 @@ def build_apps() -> dict[str, web.Application]:
     return {"/openai": build_app_openai(), "/anthropic": build_app_anthropic()}
 
 
-def build_app() -> web.Application:
-    """Serves both protocols, whose paths differ; for mounting under each provider's prefix."""
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", _chat_completions)
-    app.router.add_post("/v1/messages", _messages)
-    return app
-
-
 def build_app_openai() -> web.Application:
     """Serves ``POST /v1/chat/completions``."""
     app = web.Application()
