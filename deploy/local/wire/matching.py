@@ -28,6 +28,9 @@ from deploy.local.wire.rules import SymbolRules, VenueRules, symbol_rules
 if TYPE_CHECKING:
     from deploy.local.wire.book import BookSide
 
+# When it opened, the symbol, and its open, high and low.
+Minute = tuple[int, str, Decimal, Decimal, Decimal]
+
 _FEE_STEP = Decimal("0.00000001")
 _BPS = Decimal(10_000)
 
@@ -48,6 +51,9 @@ class Exchange:
             symbol: symbol_rules(venue.name, symbol, feed.state(venue.name, symbol, now_ms).mid)
             for symbol in feed.symbols
         }
+        # Ids begin at the second of the start: a venue that is started again later, for a replay
+        # that goes on, gives none of them twice.
+        self._first_id = now_ms // 1000
         self._open: dict[int, Order] = {}
         self._by_client_id: dict[str, Order] = {}
         self._books: dict[str, SyntheticBook] = {}
@@ -99,7 +105,9 @@ class Exchange:
         triggered = self._check_stop(request)
         if request.post_only and self._is_marketable(request, rules):
             raise Refused(Reason.POST_ONLY_WOULD_TAKE, f"limit_price={request.limit_price}")
-        order = Order(len(self.orders) + 1, request, quantity, self.now_ms, self.now_ms)
+        order = Order(
+            self._first_id + len(self.orders), request, quantity, self.now_ms, self.now_ms
+        )
         order.triggered = triggered
         self._reserve(order)
         self.orders[order.order_id] = self._open[order.order_id] = order
@@ -129,9 +137,9 @@ class Exchange:
             raise ValueError(f"now_ms: expected at least {self.now_ms}, was {now_ms}")
         since_ms = floor_minute(self.now_ms)
         count = (floor_minute(now_ms) - since_ms) // MINUTE_MS
-        if count:
-            for symbol in {order.symbol for order in self._open.values()}:
-                self._match_minutes(symbol, since_ms, now_ms, count)
+        if count and self._open:
+            for minute in self._closed_minutes(since_ms, now_ms, count):
+                self._match_minute(*minute)
         self.now_ms = now_ms
 
     # Checks
@@ -272,7 +280,7 @@ class Exchange:
         account.spend_locked(self._reserve_currency(order), paid)
         account.note_fee(fee_currency, fee)
         fill = Fill(
-            trade_id=len(self.fills) + 1,
+            trade_id=self._first_id + len(self.fills),
             order_id=order.order_id,
             symbol=order.symbol,
             side=order.side,
@@ -324,20 +332,27 @@ class Exchange:
         if order.fills and order.request.limit_price is not None:
             self._settle_reserve(order)
 
-    def _match_minutes(self, symbol: str, since_ms: int, now_ms: int, count: int) -> None:
-        decimals = self.rules[symbol].price_decimals
-        for row in self.feed.candles(self.venue.name, symbol, "1m", now_ms, count).tolist():
-            open_ms = int(row[OPEN_MS])
-            open_price, high, low = (
-                Decimal(f"{row[column]:.{decimals}f}") for column in (OPEN, HIGH, LOW)
-            )
-            if open_ms < since_ms:
-                continue
-            for order in self.open_orders(symbol):
-                if order.created_ms <= open_ms:
-                    self._match_minute(order, open_ms + MINUTE_MS, open_price, high, low)
+    def _closed_minutes(self, since_ms: int, now_ms: int, count: int) -> list[Minute]:
+        """The minutes of all symbols with open orders, in the order of time."""
+        minutes: list[Minute] = []
+        for symbol in sorted({order.symbol for order in self._open.values()}):
+            decimals = self.rules[symbol].price_decimals
+            for row in self.feed.candles(self.venue.name, symbol, "1m", now_ms, count).tolist():
+                if row[OPEN_MS] >= since_ms:
+                    open_, high, low = (
+                        Decimal(f"{row[column]:.{decimals}f}") for column in (OPEN, HIGH, LOW)
+                    )
+                    minutes.append((int(row[OPEN_MS]), symbol, open_, high, low))
+        return sorted(minutes)
 
     def _match_minute(
+        self, open_ms: int, symbol: str, open_price: Decimal, high: Decimal, low: Decimal
+    ) -> None:
+        for order in self.open_orders(symbol):
+            if order.created_ms <= open_ms:
+                self._match_order(order, open_ms + MINUTE_MS, open_price, high, low)
+
+    def _match_order(
         self, order: Order, closed_ms: int, open_price: Decimal, high: Decimal, low: Decimal
     ) -> None:
         buys = order.side == "buy"

@@ -12,7 +12,9 @@ import ctypes
 import importlib
 import importlib.util
 import json
+import os
 import signal
+import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -129,12 +131,6 @@ class Wire:
         return web.json_response(control.stats(self.requests))
 
 
-def die_with_parent() -> None:
-    """Have Linux end this process when its parent ends; elsewhere closed standard input does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 async def serve(wire: Wire, port: int) -> None:
     """Listen until SIGTERM comes or standard input closes."""
     runner = web.AppRunner(wire.app(), access_log=None)
@@ -145,22 +141,28 @@ async def serve(wire: Wire, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    _watch_standard_input(loop, ended)
+    end_with_parent(loop, ended)
     print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
     await ended.wait()
     await runner.cleanup()
 
 
-def _watch_standard_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+def end_with_parent(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """End when the parent does: when it closes our standard input, whatever kills it.
+
+    Where standard input is no pipe, Linux is asked to send SIGTERM instead. That is second choice,
+    since it also comes when only the thread that started us ends.
+    """
+
     def readable() -> None:
-        if not sys.stdin.buffer.raw.read(4096):  # type: ignore[union-attr]
+        if not os.read(sys.stdin.fileno(), 4096):
             loop.remove_reader(sys.stdin)
             ended.set()
 
-    try:
+    if stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
         loop.add_reader(sys.stdin, readable)
-    except (OSError, ValueError):
-        return  # a file or nothing at all: no parent speaks through it
+    elif sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def parse_balances(text: str) -> dict[str, dict[str, Decimal]]:
@@ -196,7 +198,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--credentials", default="{}", help="by venue: api_key and secret, JSON")
     parser.add_argument("--now-ms", type=int, required=True, help="the virtual time to start at")
     options = parser.parse_args(arguments)
-    die_with_parent()
     wire = Wire(
         open_source(SourceSpec.from_json(options.spec)),
         seed=options.seed,

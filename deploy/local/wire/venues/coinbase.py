@@ -385,15 +385,16 @@ class Coinbase(Personality):
         statuses, ids = query.get("order_status", []), query.get("order_ids", [])
         start_ms, end_ms = _moment(query, "start_date", 0), _moment(query, "end_date", 1 << 60)
         found = [
-            shown
+            order
             for order in reversed(self.exchange.orders.values())
-            if order.symbol in symbols and start_ms <= order.created_ms < end_ms
-            for shown in [shape.order(order)]
-            if (not statuses or shown["status"] in statuses)
-            and (not ids or shown["order_id"] in ids)
+            if order.symbol in symbols
+            and start_ms <= order.created_ms < end_ms
+            and (not statuses or shape.status(order) in statuses)
+            and (not ids or shape.order_uuid(order.order_id) in ids)
         ]
         page, cursor = _page(found, query, 1000)
-        return dump({"orders": page, "sequence": "0", "has_next": bool(cursor), "cursor": cursor})
+        orders = [shape.order(order) for order in page]
+        return dump({"orders": orders, "sequence": "0", "has_next": bool(cursor), "cursor": cursor})
 
     def _list_fills(self, query: Query, _: str) -> bytes:
         symbols = {rules.symbol for rules in self._several(query)}
@@ -401,17 +402,17 @@ class Coinbase(Personality):
         start_ms = _moment(query, "start_sequence_timestamp", 0)
         end_ms = _moment(query, "end_sequence_timestamp", 1 << 60)
         found = [
-            shape.fill(fill, in_quote=False)
+            fill
             for fill in reversed(self.exchange.fills)
             if fill.symbol in symbols
             and start_ms <= fill.at_ms <= end_ms
             and (not ids or shape.order_uuid(fill.order_id) in ids)
         ]
         page, cursor = _page(found, query, 1000)
-        return dump({"fills": page, "cursor": cursor})
+        return dump({"fills": [shape.fill(fill) for fill in page], "cursor": cursor})
 
 
-def _page(found: list[JSON], query: Query, most: int) -> tuple[list[JSON], str]:
+def _page[T](found: list[T], query: Query, most: int) -> tuple[list[T], str]:
     """One page of a list and the cursor of the next, empty on the last."""
     limit = max(1, _integer(query, "limit", 100, most))
     offset = _integer(query, "cursor", 0)

@@ -267,6 +267,10 @@ def configuration(order: Order) -> JSON:
     return {"limit_limit_gtc": shared | {"post_only": request.post_only}}
 
 
+def status(order: Order) -> str:
+    return _STATUSES[order.status]
+
+
 def order(order: Order) -> JSON:
     """An order as the historical endpoints show it."""
     request = order.request
@@ -283,7 +287,7 @@ def order(order: Order) -> JSON:
         "order_configuration": configuration(order),
         "side": order.side.upper(),
         "client_order_id": order.client_order_id or "",
-        "status": _STATUSES[order.status],
+        "status": status(order),
         "time_in_force": "IMMEDIATE_OR_CANCEL" if immediate else "GOOD_UNTIL_CANCELLED",
         "created_time": iso_micros(order.created_ms),
         "completion_percentage": f"{percent:.2f}",
@@ -343,8 +347,7 @@ def rejected(reason: Reason, detail: str, given_configuration: Any) -> JSON:
     }
 
 
-def fill(fill: Fill, in_quote: bool) -> JSON:
-    size = fill.cost if in_quote else fill.quantity
+def fill(fill: Fill) -> JSON:
     return {
         "entry_id": trade_uuid(fill.trade_id).replace("-", ""),
         "trade_id": trade_uuid(fill.trade_id),
@@ -352,12 +355,12 @@ def fill(fill: Fill, in_quote: bool) -> JSON:
         "trade_time": iso_micros(fill.at_ms),
         "trade_type": "FILL",
         "price": format(fill.price, "f"),
-        "size": text(size),
+        "size": text(fill.quantity),
         "commission": text(fill.fee),
         "product_id": product_id(fill.symbol),
         "sequence_timestamp": iso_micros(fill.at_ms),
         "liquidity_indicator": "MAKER" if fill.is_maker else "TAKER",
-        "size_in_quote": in_quote,
+        "size_in_quote": False,
         "user_id": USER_ID,
         "side": fill.side.upper(),
     }

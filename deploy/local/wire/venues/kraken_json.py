@@ -208,7 +208,7 @@ def trades(rows: Iterable[TapeTrade], rules: SymbolRules) -> JSON:
 def trade_volume(symbols: Iterable[str], venue: VenueRules) -> JSON:
     def fees(rate_bps: Decimal) -> JSON:
         percent = f"{rate_bps / 100:.4f}"
-        fee = {"fee": percent, "minfee": percent, "maxfee": percent}
+        fee: JSON = {"fee": percent, "minfee": percent, "maxfee": percent}
         fee |= {"nextfee": None, "nextvolume": None, "tiervolume": "0.0000"}
         return {pair_id(symbol): fee for symbol in symbols}
 
