@@ -41,7 +41,7 @@ def gather(ledger: Ledger, settings: Config, as_of: datetime | None = None) -> M
 
 
 def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
-    equity = money.equity(ledger, at)
+    equity = money.equity(ledger, settings.quote_currency, at)
     positions = money.open_positions(ledger)
     trades = money.closed_trades(ledger, at - timedelta(days=CHART_DAYS), at)
     return {
@@ -52,7 +52,7 @@ def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
         "quote_currency": settings.quote_currency,
         "state": vars(state.read(ledger)),
         "equity": equity,
-        "curve": money.curve(ledger, at - timedelta(days=CHART_DAYS), at),
+        "curve": money.curve(ledger, settings.quote_currency, at - timedelta(days=CHART_DAYS), at),
         "positions": positions,
         "performance_24h": money.performance(trades, at - timedelta(hours=24)),
         "trades": trades[:12],

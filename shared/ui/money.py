@@ -3,88 +3,83 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from shared import clock
 from shared.config import Config
+from shared.ledger import equity as ledger_equity
 from shared.ledger.connection import Ledger, Row
 
 _CHART_POINTS = 240
-
-
-def equity(ledger: Ledger, at: datetime) -> dict[str, Any]:
-    """The newest equity, its change since midnight UTC and in 24 h, and its fall from the peak.
-
-    A change is measured from the last mark before the window, or else from the first one inside.
-    """
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    marks = ledger.query(
-        "(SELECT 'now' AS mark, at, equity_quote, cash_quote, positions_quote FROM equity "
-        " WHERE pod = %(pod)s AND at <= %(at)s ORDER BY at DESC LIMIT 1) UNION ALL "
-        "(SELECT 'day', at, equity_quote, NULL, NULL FROM equity "
-        " WHERE pod = %(pod)s AND at <= %(day)s ORDER BY at DESC LIMIT 1) UNION ALL "
-        "(SELECT '24h', at, equity_quote, NULL, NULL FROM equity "
-        " WHERE pod = %(pod)s AND at <= %(yesterday)s ORDER BY at DESC LIMIT 1) UNION ALL "
-        "(SELECT 'first', at, equity_quote, NULL, NULL FROM equity "
-        " WHERE pod = %(pod)s AND at <= %(at)s ORDER BY at LIMIT 1) UNION ALL "
-        "(SELECT 'peak', NULL, max(equity_quote), NULL, NULL FROM equity "
-        " WHERE pod = %(pod)s AND at <= %(at)s)",
-        {"pod": ledger.pod, "at": at, "day": day, "yesterday": at - timedelta(hours=24)},
-    )
-    by_mark = {row["mark"]: row for row in marks}
-    now = by_mark.get("now")
-    if now is None:
-        return dict.fromkeys(_EQUITY_FIELDS)
-    value, first = now["equity_quote"], by_mark["first"]["equity_quote"]
-    day_start = by_mark["day"]["equity_quote"] if "day" in by_mark else first
-    yesterday = by_mark["24h"]["equity_quote"] if "24h" in by_mark else first
-    peak = by_mark["peak"]["equity_quote"]
-    return {
-        "at": now["at"],
-        "equity_quote": value,
-        "cash_quote": now["cash_quote"],
-        "positions_quote": now["positions_quote"],
-        "day_pnl_quote": value - day_start,
-        "day_return_percent": _percent(value - day_start, day_start),
-        "return_24h_percent": _percent(value - yesterday, yesterday),
-        "return_total_percent": _percent(value - first, first),
-        "total_pnl_quote": value - first,
-        "since": by_mark["first"]["at"],
-        "peak_quote": peak,
-        "drawdown_percent": _percent(peak - value, peak),
-    }
-
-
-_EQUITY_FIELDS = (
-    *("at", "equity_quote", "cash_quote", "positions_quote", "day_pnl_quote"),
-    *("day_return_percent", "return_24h_percent", "return_total_percent", "total_pnl_quote"),
-    *("since", "peak_quote", "drawdown_percent"),
+_RESTATED = (
+    "WITH flows AS MATERIALIZED ("
+    "  SELECT at, amount FROM transfers WHERE pod = %(pod)s AND currency = %(quote)s "
+    "  AND at > (SELECT min(at) FROM equity WHERE pod = %(pod)s)), "
+    "restated AS NOT MATERIALIZED ("
+    "  SELECT at, cash_quote, positions_quote, equity_quote "
+    "    + coalesce((SELECT sum(amount) FROM flows f WHERE f.at > e.at), 0) AS value "
+    "  FROM equity e WHERE pod = %(pod)s AND at <= %(until)s) "
 )
 
 
-def curve(ledger: Ledger, since: datetime, until: datetime) -> list[Row]:
+def equity(ledger: Ledger, quote_currency: str, at: datetime) -> dict[str, Any]:
+    """What the pod is worth and how that has changed, as the limits themselves see it."""
+    standing = ledger_equity.standing(ledger, quote_currency, clock.to_ms(at))
+    ends = ledger.one(
+        _RESTATED + "SELECT cash_quote, positions_quote, "
+        "  first_value(at) OVER oldest AS since, first_value(value) OVER oldest AS first_quote "
+        "FROM restated WINDOW oldest AS (ORDER BY at) ORDER BY at DESC LIMIT 1",
+        {"pod": ledger.pod, "quote": quote_currency, "until": at},
+    ) or dict.fromkeys(("cash_quote", "positions_quote", "since", "first_quote"))
+    day_pnl = _negative(standing.day_loss_quote)
+    day_pnl_24h = _negative(standing.rolling_loss_quote)
+    total_pnl = _difference(standing.equity_quote, ends["first_quote"])
+    return {
+        "at": standing.at,
+        "equity_quote": standing.equity_quote,
+        "cash_quote": ends["cash_quote"],
+        "positions_quote": ends["positions_quote"],
+        "day_start_quote": standing.day_start_quote,
+        "day_pnl_quote": day_pnl,
+        "day_return_percent": _percent(day_pnl, standing.day_start_quote),
+        "return_24h_percent": _percent(day_pnl_24h, standing.rolling_start_quote),
+        "total_pnl_quote": total_pnl,
+        "return_total_percent": _percent(total_pnl, ends["first_quote"]),
+        "since": ends["since"],
+        "peak_quote": standing.high_water_quote,
+        "drawdown_percent": standing.drawdown_percent,
+    }
+
+
+def curve(ledger: Ledger, quote_currency: str, since: datetime, until: datetime) -> list[Row]:
     """At most 240 points: the last equity and the deepest drawdown of each interval.
 
-    The drawdown counts from the highest equity ever, so a peak before ``since`` is not forgotten.
+    Equity is restated by later deposits, as in ``shared.ledger.equity``. The drawdown counts from
+    the highest equity ever, so a peak before ``since`` is not forgotten.
     """
     return ledger.query(
-        "WITH span AS ("
+        _RESTATED + ", span AS ("  # noqa: S608 - constants only
         "  SELECT min(at) AS start, greatest(extract(epoch FROM max(at) - min(at)), 1) AS seconds "
-        "  FROM equity WHERE pod = %(pod)s AND at BETWEEN %(since)s AND %(until)s), "
-        "earlier AS ("
-        "  SELECT max(equity_quote) AS peak FROM equity "
-        "  WHERE pod = %(pod)s AND at < %(since)s), "
+        "  FROM restated WHERE at >= %(since)s), "
+        "earlier AS (SELECT max(value) AS peak FROM restated WHERE at < %(since)s), "
         "marks AS ("
-        "  SELECT at, equity_quote, greatest(max(equity_quote) OVER (ORDER BY at), "
+        "  SELECT at, value, greatest(max(value) OVER (ORDER BY at), "
         "    (SELECT peak FROM earlier)) AS peak, "
         "    floor(extract(epoch FROM at - (SELECT start FROM span)) "
         "      / (SELECT seconds FROM span) * %(points)s) AS bucket "
-        "  FROM equity WHERE pod = %(pod)s AND at BETWEEN %(since)s AND %(until)s) "
-        "SELECT max(at) AS at, (array_agg(equity_quote ORDER BY at DESC))[1] AS equity_quote, "
-        "  max(100 * (peak - equity_quote) / nullif(peak, 0)) AS drawdown_percent "
+        "  FROM restated WHERE at >= %(since)s) "
+        "SELECT max(at) AS at, (array_agg(value ORDER BY at DESC))[1] AS equity_quote, "
+        "  max(100 * (peak - value) / nullif(peak, 0)) AS drawdown_percent "
         "FROM marks GROUP BY bucket ORDER BY bucket",
-        {"pod": ledger.pod, "since": since, "until": until, "points": _CHART_POINTS - 1},
+        {
+            "pod": ledger.pod,
+            "quote": quote_currency,
+            "since": since,
+            "until": until,
+            "points": _CHART_POINTS - 1,
+        },
     )
 
 
@@ -202,7 +197,9 @@ def risk(
             settings.max_position_size, settings.position_size_percent, total
         ),
         "day_loss_quote": None if day_pnl is None else max(-day_pnl, Decimal(0)),
-        "max_day_loss_quote": _smaller(settings.max_daily_loss, settings.daily_loss_percent, total),
+        "max_day_loss_quote": _smaller(
+            settings.max_daily_loss, settings.daily_loss_percent, mark["day_start_quote"]
+        ),
         "drawdown_percent": mark["drawdown_percent"],
         "drawdown_tiers_percent": [
             settings.max_drawdown_percent,
@@ -262,5 +259,13 @@ def _smaller(limit: Decimal, limit_percent: Decimal, total: Decimal | None) -> D
     return None if total is None else min(limit, total * limit_percent / 100)
 
 
-def _percent(part: Decimal, whole: Decimal | None) -> Decimal | None:
-    return None if not whole else 100 * part / whole
+def _percent(part: Decimal | None, whole: Decimal | None) -> Decimal | None:
+    return None if part is None or not whole else 100 * part / whole
+
+
+def _difference(later: Decimal | None, earlier: Decimal | None) -> Decimal | None:
+    return None if later is None or earlier is None else later - earlier
+
+
+def _negative(value: Decimal | None) -> Decimal | None:
+    return None if value is None else -value
