@@ -55,10 +55,9 @@ def handler(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from deploy.cli import environment
-    from deploy.local import report, summary
+    from deploy.local import report, servers, summary
     from deploy.local.market.choose import choose_source
     from deploy.local.replay import Replay, ReplayOptions
-    from deploy.local.servers import DEFAULT_FOLDER
     from deploy.local.session import LocalSession, SessionOptions
     from shared import clock
 
@@ -70,7 +69,7 @@ def handler(args: argparse.Namespace) -> int:
         args.seed,
         kind="recorded" if args.data and args.source is None else args.source,
         from_ms=None if args.start is None else clock.to_ms(args.start),
-        live_dir=str(DEFAULT_FOLDER / "market"),
+        live_dir=str(servers.DEFAULT_FOLDER / "market"),
     )
     console = Console(highlight=False)
     console.print(f"Market: {spec.kind}. {reason}", soft_wrap=True, markup=False)
@@ -89,6 +88,7 @@ def handler(args: argparse.Namespace) -> int:
         capital_quote=args.capital,
         models=args.models,
         fresh=args.fresh,
+        root=servers.PROJECT,
     )
     with LocalSession(session_options, variables) as session:
         replay = Replay(session, options, console)
