@@ -183,6 +183,12 @@ def test_an_interrupted_save_leaves_the_old_file(
         Path(where).write_bytes(b"half")
         raise OSError("disk full")
 
+    (tmp_path / "open elsewhere").hardlink_to(path)
+    file.add(row + [60_000, 0, 0, 0, 0, 0], (START_MS + 60_000, START_MS + 120_000))
+    file.save()
+    assert (tmp_path / "open elsewhere").read_bytes() == old  # replaced, not written over
+    old = path.read_bytes()
+
     monkeypatch.setattr(pyarrow.parquet, "write_table", broken)
     with pytest.raises(OSError, match="disk full"):
         file.save()

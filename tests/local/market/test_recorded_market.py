@@ -80,7 +80,7 @@ def test_files_of_one_timeframe_belong_together(write_candles: Any) -> None:
 
 
 def test_the_folder_with_the_fewest_missing_minutes_is_replayed(write_candles: Any) -> None:
-    write_candles("coinbase/BTC-USDT/1m", 300, without=(50, 51, 52))
+    write_candles("binance/BTC-USDT/1m", 300, without=(50, 51, 52))
     write_candles("kraken/BTC-USDT-PERP/1m", 300)
     data = write_candles("binanceus/BTC-USDT/1m", 300)
     assert "recorded minutes of binanceus, " in recorded(data, START_MS, 5).description
@@ -113,16 +113,18 @@ def test_a_row_without_a_price_is_no_candle(write_candles: Any) -> None:
     file = data / "kraken/BTC-USDT/1m-earlier.parquet"
     table = pyarrow.parquet.read_table(file)
     closes = table["close"].to_numpy().copy()
-    closes[3], closes[4] = np.nan, -1
+    closes[3], closes[4], closes[5] = np.nan, -1, np.inf
     pyarrow.parquet.write_table(table.set_column(4, "close", pyarrow.array(closes)), file)
-    assert opens(recorded(data, START_MS, 5), "1m") == [0, 1, 2, *range(5, 300)]
+    assert opens(recorded(data, START_MS, 5), "1m") == [0, 1, 2, *range(6, 300)]
 
 
 def test_nothing_after_the_end_is_known(write_candles: Any) -> None:
+    write_candles("kraken/BTC-USDT/1h", 10)
     data = write_candles("kraken/BTC-USDT/1m", 600)
     market = recorded(data, START_MS + HOUR_MS, 2.5)
-    assert opens(market, "1m")[-1] == 209
-    assert opens(market, "1h")[-1] == 2
+    for timeframe, last in (("1m", 209), ("1h", 2)):
+        newest = market.candles("BTC/USDT", timeframe, market.to_ms + DAY_MS, 1)[0]
+        assert newest[0] == START_MS + last * TIMEFRAME_MS[timeframe]
 
 
 def test_unknown_symbol_and_timeframe_are_named(write_candles: Any) -> None:
@@ -198,6 +200,14 @@ def test_the_newest_window_of_all_symbols_with_history_before_it(write_candles: 
     assert latest_window(str(data), both, 30) == START_MS + 10 * HOUR_MS
     with pytest.raises(DataUnavailable, match="no stretch of 41 hours that BTC/USDT, ETH/USDT"):
         latest_window(str(data), both, 41)
+
+
+def test_hours_with_minutes_before_them_go_before_newer_ones_without(write_candles: Any) -> None:
+    write_candles("kraken/BTC-USDT/1m", 30 * 60, file="1m-old.parquet")
+    data = write_candles(
+        "kraken/BTC-USDT/1m", 6 * 60, from_ms=START_MS + 90 * HOUR_MS, file="1m-new.parquet"
+    )
+    assert latest_window(str(data), PAIR, 5) == START_MS + 25 * HOUR_MS
 
 
 def test_fear_and_greed_is_the_newest_known_at_the_time(write_candles: Any) -> None:

@@ -230,6 +230,18 @@ def test_fear_and_greed_follows_the_last_month(seed: int) -> None:
     assert market.fear_greed(days[0] + DAY_MS - 1) == points[0]
 
 
+def test_fear_and_greed_knows_nothing_of_the_day_to_come() -> None:
+    market = simulated(1)
+    days = [START_MS - number * DAY_MS for number in range(1000)][::-1]
+    index = np.array([point[0] for day in days if (point := market.fear_greed(day))], dtype=float)
+    rows = market.candles("BTC/USDT", "1d", START_MS + DAY_MS, 1001)[1:]
+    assert rows[:, 0].tolist() == days
+    of_the_day = np.log(rows[:, 4] / rows[:, 1])
+    news = np.diff(index)
+    assert np.corrcoef(news, of_the_day[:-1])[0, 1] > 0.4  # the day that has just ended
+    assert abs(np.corrcoef(news, of_the_day[1:])[0, 1]) < 0.1
+
+
 def test_a_short_stretch_has_no_room_for_events() -> None:
     assert draw_events(np.random.default_rng(1), 59, 1) is None
     market = open_source(SourceSpec("simulated", SYMBOLS, START_MS, 0.5, 1, None))
@@ -260,6 +272,26 @@ def test_extremes_of_a_step_have_the_distribution_of_a_brownian_bridge() -> None
         assert (below < -level).mean() == pytest.approx(mirrored, abs=0.015)
     assert above.min() >= change
     assert below.max() <= 0
+
+
+def test_shocks_are_heavy_tailed_even_where_volatility_is_known() -> None:
+    """Student's t with 5 degrees has an excess kurtosis of 6; a mixture of two has half of it."""
+    returns, volatility = model.returns(
+        np.random.default_rng(1), [model.asset_of("BTC")], np.arange(50_000.0) % 1440, 1
+    )
+    assert excess_kurtosis((returns / volatility)[:, 0]) > 1.5
+    assert (returns / volatility).std() == pytest.approx(1, abs=0.05)
+
+
+def test_volatility_is_stationary_and_persistent() -> None:
+    path = model.log_volatilities(np.random.default_rng(1), 400_000, 2, 1)
+    expected = (model.SLOW_DEVIATION**2 + model.QUICK_DEVIATION**2) ** 0.5
+    assert path[:, 0].std() == pytest.approx(expected, rel=0.1)
+    # half of the quick part and nearly all of the slow part are left after 45 minutes
+    kept = model.SLOW_DEVIATION**2 * 0.5 ** (45 / 720) + model.QUICK_DEVIATION**2 * 0.5
+    assert autocorrelation(path[:, 0], 45) == pytest.approx(kept / expected**2, abs=0.05)
+    shared = model.SLOW_DEVIATION**2 / expected**2
+    assert np.corrcoef(path.T)[0, 1] == pytest.approx(shared, abs=0.1)
 
 
 def test_regimes_change_and_last_as_long_as_they_should() -> None:
