@@ -1,0 +1,70 @@
+"""``trading-loop scan``: the real step over the local stand-ins, printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.cli.main import main
+from shared.market import candles
+
+AT = "2025-05-20T12:00:00Z"
+AT_MS = 1_747_742_400_000
+
+
+@pytest.fixture(autouse=True)
+def _own_servers(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    candles._remembered.clear()
+
+
+def test_the_simulated_market_is_printed_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["scan", "--source", "simulated", "--symbol", "ETH/USDT"]
+    assert main([*arguments, "--at", "2026-01-05T10:00:00Z"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("ETH/USDT at 2026-01-05 10:00:00 UTC", "rsi_14", "trend_4h", "not calibrated"):
+        assert words in printed
+    assert "sentiment.headlines" in printed
+
+
+def test_a_recorded_minute_shows_what_was_recorded(
+    market_data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Close and RSI of the minutes, against TA-Lib on the rows of the file itself."""
+    import pyarrow.parquet as pq
+    import talib
+
+    file = market_data_dir / "binanceusdm" / "BTC-USDT-PERP" / "1m-earlier.parquet"
+    rows = pq.read_table(file, columns=["timestamp", "close"])
+    times, closes = (rows[name].to_numpy() for name in ("timestamp", "close"))
+    closes = np.ascontiguousarray(closes[times + 60_000 <= AT_MS][-1_100:])
+    arguments = ["scan", "--source", "recorded", "--data", str(market_data_dir), "--json"]
+    assert main([*arguments, "--symbol", "BTC/USDT", "--at", AT]) == 0
+    export = json.loads(capsys.readouterr().out)
+    minutes = export["signals"]["markets"][0]["indicators"]["1m"]
+    assert minutes["closed_at_ms"] == export["signals"]["timestamp"] == AT_MS
+    assert minutes["close"] == pytest.approx(closes[-1])
+    assert minutes["rsi_14"] == pytest.approx(talib.RSI(closes, 14)[-1], rel=1e-6)
+    assert export["calibrated"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--at", "noon"], "expected a time such as"),
+        (["--at", "2025-05-20T12:00:30Z"], "expected a full minute"),
+        (["--at", AT, "--symbol", "BTC"], "expected a symbol such as BTC/USDT"),
+        ([], "--at"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["scan", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
