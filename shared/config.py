@@ -268,8 +268,14 @@ def _postgres_url(auth: Mapping[str, Any]) -> str:
 
 def _refuse_misspelt(environ: Mapping[str, str]) -> None:
     for name in environ:
-        if name not in VARIABLES and difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.9):
+        if _is_misspelt(name):
             raise ConfigurationError(f"{name}: not a known variable{_nearest(name)}")
+
+
+@functools.lru_cache(maxsize=1024)  # the same names come with every run of a warm process
+def _is_misspelt(name: str) -> bool:
+    known = name in VARIABLES
+    return not known and bool(difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.9))
 
 
 def _nearest(name: str) -> str:
