@@ -81,6 +81,7 @@ def _signals(
             positions=known.positions,
             quotes=quotes,
             max_position_quote=float(config.max_position_size),
+            earlier_macd=known.earlier_macd,
         )
         signals[symbol] = [strategy.evaluate(market, context) for strategy in strategies.ALL]
     return signals

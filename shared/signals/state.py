@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger
-from shared.signals.types import OpenPosition
+from shared.market.types import TIMEFRAME_MS
+from shared.signals.strategies import momentum
+from shared.signals.types import EarlierMacd, OpenPosition
 
 _RECENT_TRADES = 10
 _CORRELATION_HOURS = 72
@@ -26,6 +28,7 @@ class LedgerState:
     pnl_quote: dict[str, Decimal]
     cooling: frozenset[str]
     unresolved: frozenset[str]
+    earlier_macd: dict[str, EarlierMacd] = field(default_factory=dict)
 
 
 def read(ledger: Ledger, cooldown_minutes: int) -> LedgerState:
@@ -51,6 +54,7 @@ def read(ledger: Ledger, cooldown_minutes: int) -> LedgerState:
         pnl_quote={row["strategy"]: row["pnl_quote"] for row in pnl_rows},
         cooling=frozenset(r["symbol"] for r in blocked if r["kind"] == "cooling"),
         unresolved=frozenset(r["symbol"] for r in blocked if r["kind"] == "unresolved"),
+        earlier_macd=_earlier_macd(ledger),
     )
 
 
@@ -113,6 +117,30 @@ def correlation(left: dict[Any, float], right: dict[Any, float]) -> float | None
     if len(set(first)) < 2 or len(set(second)) < 2:
         return None  # a constant series correlates with nothing
     return statistics.correlation(first, second)
+
+
+def _earlier_macd(ledger: Ledger) -> dict[str, EarlierMacd]:
+    """The momentum strategy's MACD one candle ago, from the scan of that time."""
+    candle = timedelta(milliseconds=TIMEFRAME_MS[momentum.TIMEFRAME])
+    rows = ledger.query(
+        "SELECT market->>'symbol' AS symbol, "
+        "(market->'indicators'->%(timeframe)s->>'macd_histogram')::float8 AS histogram, "
+        "(market->'indicators'->%(timeframe)s->>'closed_at_ms')::float8::bigint AS closed_at_ms "
+        "FROM (SELECT payload FROM scans WHERE pod = %(pod)s AND at <= %(until)s "
+        "      AND at > %(since)s ORDER BY at DESC LIMIT 1) AS scan, "
+        "jsonb_array_elements(payload->'signals'->'markets') AS market",
+        {
+            "pod": ledger.pod,
+            "timeframe": momentum.TIMEFRAME,
+            "until": clock.now() - candle,
+            "since": clock.now() - 2 * candle,
+        },
+    )
+    return {
+        row["symbol"]: EarlierMacd(row["histogram"], row["closed_at_ms"])
+        for row in rows
+        if row["histogram"] is not None and row["closed_at_ms"] is not None
+    }
 
 
 def _position(row: dict[str, Any]) -> OpenPosition:

@@ -35,6 +35,14 @@ class Regime:
 
 
 @dataclass(frozen=True)
+class EarlierMacd:
+    """The MACD histogram of an earlier candle, in quote currency, and when that candle closed."""
+
+    histogram: float
+    closed_at_ms: int
+
+
+@dataclass(frozen=True)
 class Context:
     """What a strategy may know beside the market itself.
 
@@ -43,6 +51,7 @@ class Context:
         pnl_quote: realised profit by strategy over all closed trades; absent means no trade yet.
         quotes: ``{venue: {symbol: {bid, ask, at_ms}}}`` of the whole scan.
         max_position_quote: the largest position that the configuration allows.
+        earlier_macd: by symbol, as an earlier scan saw it; absent where there was no such scan.
     """
 
     now_ms: int
@@ -52,6 +61,7 @@ class Context:
     positions: Mapping[str, OpenPosition]
     quotes: Mapping[str, Mapping[str, Mapping[str, float]]]
     max_position_quote: float
+    earlier_macd: Mapping[str, EarlierMacd] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

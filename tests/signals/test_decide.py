@@ -232,3 +232,25 @@ def test_correlation_with_what_is_held_comes_from_past_scans(ledger: Ledger) -> 
     assert found["BTC/USDT"]["ETH/USDT"] == pytest.approx(1)
     assert found["BTC/USDT"]["SOL/USDT"] is None  # it never moved
     assert found["BTC/USDT"]["ADA/USDT"] is None  # it was never scanned
+
+
+def test_a_macd_cross_is_seen_against_the_scan_of_one_candle_ago(ledger: Ledger) -> None:
+    now_ms = clock.now_ms()
+    present = market()
+    present["indicators"]["15m"]["closed_at_ms"] = now_ms
+    earlier = market()
+    earlier["indicators"]["15m"] |= {"macd_histogram": -4.0, "closed_at_ms": now_ms - 900_000}
+    run = open_run(ledger, scan(present))
+    for minutes_ago, payload in ((15, scan(earlier)), (14, scan(present)), (16, scan(present))):
+        ledger.execute(
+            "INSERT INTO scans (pod, run_id, at, parameters_version, next_action, payload) "
+            "VALUES (%s, %s, %s, 0, 'WAIT', %s)",
+            (
+                ledger.pod,
+                run.run_id,
+                clock.now() - timedelta(minutes=minutes_ago),
+                json.dumps(payload),
+            ),
+        )
+    signals = {s["name"]: s for s in decide(run)["strategies"]}
+    assert signals["momentum"]["evidence"]["macd_crossed"] is True

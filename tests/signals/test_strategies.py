@@ -14,6 +14,7 @@ from shared.signals.strategies.market_making import MarketMaking, quotes
 from shared.signals.strategies.mean_reversion import MeanReversion
 from shared.signals.strategies.momentum import Momentum
 from shared.signals.strategies.trend_following import TrendFollowing
+from shared.signals.types import EarlierMacd
 from tests.signals.builders import AT_MS, WEIGHTS, context, market, position, with_values
 
 
@@ -51,6 +52,24 @@ def test_momentum_strength_and_confidence_by_hand() -> None:
     )
     found = Momentum().evaluate(seen, context())
     assert (found.strength, found.confidence) == (pytest.approx(0.5), pytest.approx(0.7))
+
+
+@pytest.mark.parametrize(
+    ("histogram", "minutes_before", "crossed", "confidence"),
+    [
+        (-5.0, 15, True, 1.0),
+        (5.0, 15, False, 0.9),
+        (-5.0, 30, None, 0.9),  # not the candle before: a cross may lie further back
+    ],
+)
+def test_a_fresh_macd_cross_is_trusted_more(
+    histogram: float, minutes_before: int, crossed: bool | None, confidence: float
+) -> None:
+    seen = with_values("15m", closed_at_ms=AT_MS)
+    earlier = EarlierMacd(histogram, AT_MS - minutes_before * 60_000)
+    found = Momentum().evaluate(seen, context(earlier_macd={"BTC/USDT": earlier}))
+    assert found.evidence["macd_crossed"] is crossed
+    assert found.confidence == pytest.approx(confidence)
 
 
 @pytest.mark.parametrize(
