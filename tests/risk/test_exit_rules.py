@@ -1,0 +1,200 @@
+"""When a position is left. Entry at 100, stop 98, target 105, trailing from 103 by 1 %."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared import config
+from shared.errors import DataUnavailable
+from shared.ledger.positions import Position
+from shared.market.types import Quote
+from shared.risk import exits
+from shared.risk.adjustments import plan_pyramid
+from shared.risk.exit_rules import Momentum, Seen, decide_exit, raised_stop
+
+OPENED = datetime(2025, 5, 6, tzinfo=UTC)
+LOST = Momentum(ema_9=99, ema_21=100, macd_histogram=-0.2, macd_histogram_previous=-0.1)
+
+
+def position(**changes: Any) -> Position:
+    values: dict[str, Any] = {
+        "position_id": 1,
+        "symbol": "BTC/USDT",
+        "sleeve": "tactical",
+        "strategy": "momentum",
+        "decision_id": None,
+        "opened_at": OPENED,
+        "exit_reason": None,
+        "closed_at": None,
+        "close_reason": None,
+        "stop_price": Decimal(98),
+        "target_price": Decimal(105),
+        "trailing_activation_price": Decimal(103),
+        "trailing_distance_percent": Decimal(1),
+        "high_water_price": None,
+        "time_stop_at": OPENED + timedelta(hours=24),
+        "partial_taken": False,
+        "quantity": Decimal(1),
+        "bought_quantity": Decimal(1),
+        "sold_quantity": Decimal(0),
+        "average_entry_price": Decimal(100),
+        "cost_quote": Decimal(100),
+        "proceeds_quote": Decimal(0),
+        "fees_quote": Decimal(0),
+        "quote_flow": Decimal(-100),
+        "first_fill_at": OPENED,
+    } | changes
+    return Position(**values)
+
+
+TRAILED = {"stop_price": Decimal("102.96"), "high_water_price": Decimal(104)}
+HELD_LONG = timedelta(hours=24)
+
+
+@pytest.mark.parametrize(
+    ("expected", "bid", "case"),
+    [
+        # nothing happens
+        (None, 100, {}),
+        (None, 98.01, {}),
+        (None, 104.99, {}),
+        (None, 100, {"seen": Seen(98.01, 104.99)}),
+        (None, 100, {"after": HELD_LONG - timedelta(seconds=1)}),
+        (None, 103.5, {"held": TRAILED}),
+        # one reason
+        ("stop", 98, {}),
+        ("stop", 90, {}),
+        ("stop", 100, {"seen": Seen(98, 101)}),  # touched, and back again
+        ("target", 105, {}),
+        ("target", 103, {"seen": Seen(101, 105)}),
+        ("time", 100, {"after": HELD_LONG}),
+        ("technical", 100, {"momentum": LOST}),
+        ("risk", 100, {"risk": True}),
+        ("trailing", 102.96, {"held": TRAILED}),
+        ("trailing", 104, {"held": TRAILED, "seen": Seen(102.5, 104)}),
+        # momentum that is not lost in all three ways
+        (None, 100, {"momentum": dataclasses.replace(LOST, ema_9=100.5)}),
+        (None, 100, {"momentum": dataclasses.replace(LOST, macd_histogram=0.01)}),
+        (None, 100, {"momentum": dataclasses.replace(LOST, macd_histogram_previous=-0.3)}),
+        # precedence
+        ("stop", 100, {"seen": Seen(97, 106)}),  # both in one candle: the stop holds
+        ("stop", 105, {"seen": Seen(97, 105)}),
+        ("stop", 97, {"risk": True}),
+        ("stop", 97, {"after": HELD_LONG, "momentum": LOST}),
+        ("risk", 102, {"held": TRAILED, "risk": True}),
+        ("risk", 106, {"risk": True}),
+        ("trailing", 102, {"held": TRAILED, "seen": Seen(102, 106)}),
+        ("target", 106, {"after": HELD_LONG, "momentum": LOST}),
+        ("time", 100, {"after": HELD_LONG, "momentum": LOST}),
+        # what a position lacks cannot happen
+        (None, 106, {"held": {"target_price": None}}),
+        (None, 100, {"held": {"time_stop_at": None}, "after": HELD_LONG}),
+        ("stop", 97, {"held": {"trailing_activation_price": None}}),
+    ],
+)
+def test_exit_table(expected: str | None, bid: float, case: dict[str, Any]) -> None:
+    signal = decide_exit(
+        position(**case.get("held", {})),
+        Quote(bid, bid + 0.5, 0),
+        now=OPENED + case.get("after", timedelta(hours=1)),
+        seen=case.get("seen"),
+        risk=case.get("risk", False),
+        momentum=case.get("momentum"),
+    )
+    assert (signal.reason if signal else None) == expected
+
+
+def test_the_bid_decides_not_the_mid() -> None:
+    """A position is sold at the bid; a wide spread does not hide a stop that is due."""
+    wide = Quote(97.9, 104, 0)
+    signal = decide_exit(position(), wide, now=OPENED)
+    assert signal is not None
+    assert (signal.reason, signal.trigger, signal.seen) == ("stop", 98.0, 97.9)
+
+
+@pytest.mark.parametrize(
+    ("high", "before", "expected"),
+    [
+        ("102.99", None, None),  # not active yet
+        ("103", None, "101.97"),
+        ("104", None, "102.96"),
+        ("104", "110", "108.9"),  # the higher of the two highs counts
+        ("102", "104", "102.96"),  # once active, active for good
+    ],
+)
+def test_trailing_stop(high: str, before: str | None, expected: str | None) -> None:
+    held = position(high_water_price=None if before is None else Decimal(before))
+    stop = raised_stop(held, Decimal(high))
+    assert stop == (None if expected is None else Decimal(expected))
+
+
+@pytest.mark.parametrize("lacking", ["trailing_activation_price", "trailing_distance_percent"])
+def test_without_its_settings_nothing_trails(lacking: str) -> None:
+    assert raised_stop(position(**{lacking: None}), Decimal(200)) is None
+
+
+@settings(max_examples=50)
+@given(st.lists(st.decimals(90, 130, places=2), min_size=1, max_size=30))
+def test_a_stop_never_loosens(highs: list[Decimal]) -> None:
+    held = position()
+    for high in highs:
+        stop = raised_stop(held, high)
+        highest = max(high, held.high_water_price or high)
+        if stop is not None:
+            assert stop > held.stop_price
+            assert stop < highest
+            held = dataclasses.replace(held, stop_price=stop)
+        held = dataclasses.replace(held, high_water_price=highest)
+
+
+def test_exits_of_the_defaults() -> None:
+    made = exits.for_entry(config.load({}), Decimal(50_000), 1_746_489_600_000)
+    assert made.stop_price == 49_000
+    assert made.target_price == 52_500
+    assert made.trailing_activation_price == 51_500
+    assert made.trailing_distance_percent == 1
+    assert made.time_stop_at == datetime(2025, 5, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("mid", ["0", "-1", "NaN", "Infinity"])
+def test_exits_need_a_price(mid: str) -> None:
+    with pytest.raises(DataUnavailable):
+        exits.for_entry(config.load({}), Decimal(mid), 0)
+
+
+@settings(max_examples=80)
+@given(
+    bid=st.decimals(101, 150, places=2),
+    stop=st.decimals(90, 149, places=2),
+    quantity=st.decimals("0.01", 10, places=2),
+    headroom=st.decimals(-50, 1000, places=2),
+)
+def test_a_pyramid_never_adds_risk(
+    bid: Decimal, stop: Decimal, quantity: Decimal, headroom: Decimal
+) -> None:
+    held = position(stop_price=stop, quantity=quantity)
+    addition = plan_pyramid(held, bid, headroom)
+    if addition is None:
+        return
+    before = quantity * (100 - stop)
+    after = quantity * (100 - addition.stop_price)
+    after += addition.quantity * (bid - addition.stop_price)
+    assert after <= before + Decimal("1e-9")
+    assert stop < addition.stop_price <= bid * (1 - Decimal(1) / 200) + Decimal("1e-9")
+    assert addition.quantity * bid <= headroom + Decimal("1e-9")
+    assert addition.quantity <= quantity / 2
+
+
+def test_a_pyramid_of_half() -> None:
+    """Stop 98, price 106, half added: the stop rises by a third of the 8 between them."""
+    addition = plan_pyramid(position(), Decimal(106), Decimal(1000))
+    assert addition is not None
+    assert addition.quantity == Decimal("0.5")
+    assert addition.stop_price == pytest.approx(Decimal(98) + Decimal(8) / 3)
