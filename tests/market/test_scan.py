@@ -207,7 +207,7 @@ def test_a_venue_that_hangs_is_left_behind(
     _hanging: threading.Event,  # noqa: PT019
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gather.gather, "__kwdefaults__", {"deadline_s": 2.0})
+    monkeypatch.setattr(gather.gather, "__kwdefaults__", {"deadline_s": 4.0})
     for name in ("binance", "kraken"):
         venues[name].answers["book"] = lambda symbol: _hanging.wait(30)
         venues[name].answers["quotes"] = lambda symbols: _hanging.wait(30)
