@@ -8,8 +8,8 @@ import importlib.util
 import json
 import secrets
 import shutil
-import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +19,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 from psycopg2 import sql
 
-from deploy.local import processes
+from deploy.local import keeper, processes
 from shared.errors import ConfigurationError, LedgerUnavailable
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 15.0
 _ROLE = "trading"
+_PROJECT = Path(__file__).resolve().parents[2]
 _START_ATTEMPTS = 3  # a port found free may be taken before the server binds it
 
 _SETTINGS = {
@@ -42,31 +43,25 @@ _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:
-    """One server for one folder.
+    """One server for one folder, shared by all processes that use it.
+
+    The first one starts it, the end of the last one stops it, however that comes about; see
+    ``deploy.local.keeper``.
 
     Args:
         folder: holds the data, the password (mode 0600) and the log; kept across restarts.
         durable: with ``False`` nothing waits for the disk (``fsync`` and ``full_page_writes`` are
             off). A death of the server or of this process still loses nothing that was committed;
             a crash of the machine may leave the whole database corrupt. Right for a replay, which
-            can be run again; never for a ledger of real money.
-
-    A folder whose server runs already, started by another process, is joined: that process
-    stays the owner, and its end is the end of the server for both.
+            can be run again; never for a ledger of real money. Who starts the server decides.
     """
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self.folder = folder.absolute()
         self._durable = durable
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watchdog: processes.Watchdog | None = None
-        self._lock: IO[str] | None = None
+        self._users: IO[str] | None = None
         self._port = 0
-
-    @property
-    def joined(self) -> bool:
-        """Whether the server belongs to another process."""
-        return self._port != 0 and self._process is None
+        self.pid: int | None = None
 
     def url(self, database: str = "postgres") -> str:
         """The address of ``database``, password included."""
@@ -80,72 +75,72 @@ class EmbeddedPostgres:
             LedgerUnavailable: it did not come up; the message carries the end of its log.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._acquire_lock():
-            self._join()
-            return
-        try:
-            if not (self._data / "PG_VERSION").exists():
-                self._initialise()
-            self._start_with_free_port()
-        except BaseException:
-            self.stop()
-            raise
+        with (self.folder / "starting").open("a") as mutex:
+            fcntl.flock(mutex, fcntl.LOCK_EX)
+            try:
+                self._register()
+                if not self._join():
+                    self._initialise()
+                    self._start_with_free_port()
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
-        """Stop the server if it is ours. Connections are closed, what was committed stays."""
-        if self._watchdog is not None:
-            self._watchdog.release()
-            self._watchdog = None
-        if self._process is not None:
-            processes.stop(self._process, signal.SIGINT, _STOP_TIMEOUT_S)  # "fast" shutdown
-            self._process = None
-        self._port = 0
-        if self._lock is not None:
-            self._address_file.unlink(missing_ok=True)
-            self._lock.close()
-            self._lock = None
+        """Leave the server. The last one to leave waits until it has stopped."""
+        if self._users is None:
+            return
+        pid = self.pid
+        last = _is_last(self._users)
+        self._users.close()
+        self._users, self._port, self.pid = None, 0, None
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while last and pid is not None and processes.is_alive(pid):
+            if time.monotonic() > deadline:
+                raise LedgerUnavailable(f"PostgreSQL {pid} did not stop: {self._tail()}")
+            time.sleep(0.01)
 
     @property
     def _data(self) -> Path:
         return self.folder / "data"
 
     @property
-    def _log(self) -> Path:
-        return self.folder / "server.log"
-
-    @property
     def _password_file(self) -> Path:
         return self.folder / "password"
 
-    @property
-    def _address_file(self) -> Path:
-        return self.folder / "server.json"
+    def _register(self) -> None:
+        """Become a user; while a server is being stopped, wait for its end."""
+        users = (self.folder / keeper.USERS).open("a")
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    users.close()
+                    raise LedgerUnavailable(f"{self.folder}: its server does not stop") from None
+                time.sleep(0.02)
+        self._users = users
 
-    def _acquire_lock(self) -> bool:
-        lock = (self.folder / "lock").open("w")
+    def _address(self) -> dict[str, int]:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return False
-        self._lock = lock
-        return True
+            address: dict[str, int] = json.loads((self.folder / keeper.ADDRESS).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):  # not there, or being written
+            return {}
+        return address
 
-    def _join(self) -> None:
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                self._port = int(json.loads(self._address_file.read_text())["port"])
-                if answers(self.url()):
-                    return
-            time.sleep(0.1)
-        self._port = 0
-        raise LedgerUnavailable(
-            f"{self.folder}: another process holds this folder, but no PostgreSQL answered "
-            f"within {_START_TIMEOUT_S:.0f} s"
-        )
+    def _join(self) -> bool:
+        """Whether a server runs already; an address that a killed one left answers nothing."""
+        address = self._address()
+        if not address:
+            return False
+        self._port, self.pid = address["port"], address["pid"]
+        return answers(self.url())
 
     def _initialise(self) -> None:
+        if (self._data / "PG_VERSION").exists() and self._password_file.exists():
+            return
         shutil.rmtree(self._data, ignore_errors=True)  # of an initdb that was interrupted
         self._data.mkdir(mode=0o700)
         self._password_file.touch(mode=0o600)
@@ -154,9 +149,10 @@ class EmbeddedPostgres:
         command: list[str | Path] = [_binary("initdb"), "-D", self._data, "-U", _ROLE]
         command += ["-A", "scram-sha-256", f"--pwfile={self._password_file}"]
         command += ["--no-locale", "-E", "UTF8"] + ([] if self._durable else ["--no-sync"])
-        with self._log.open("ab") as log:
+        with (self.folder / keeper.LOG).open("ab") as log:
             process = processes.spawn(command, log=log, folder=self.folder)
             if process.wait() != 0:
+                shutil.rmtree(self._data, ignore_errors=True)
                 raise LedgerUnavailable(
                     f"{processes.describe(command)} ended with {process.returncode}: {self._tail()}"
                 )
@@ -165,33 +161,57 @@ class EmbeddedPostgres:
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._launch(processes.free_port())
             if self._wait_until_ready():
-                self._address_file.write_text(json.dumps({"port": self._port}))
                 return
             if attempt == _START_ATTEMPTS or "Address already in use" not in self._tail():
                 raise LedgerUnavailable(f"PostgreSQL did not start: {self._tail()}")
 
     def _launch(self, port: int) -> None:
-        """Start the program. It finds and removes the pid file of a server that died itself."""
+        """Start keeper and server. A pid file that a killed server left is the server's matter."""
         settings = _SETTINGS | ({} if self._durable else _NOT_DURABLE)
-        command: list[str | Path] = [_binary("postgres"), "-D", self._data, "-p", str(port)]
-        command += [f"--{name}={value}" for name, value in settings.items()]
-        with self._log.open("wb") as log:
-            self._process = processes.spawn(command, log=log, folder=self.folder)
-        self._port = port
-        self._watchdog = processes.Watchdog(self._process.pid, "INT")
+        server: list[str] = [str(_binary("postgres")), "-D", str(self._data), "-p", str(port)]
+        server += [f"--{name}={value}" for name, value in settings.items()]
+        (self.folder / keeper.ADDRESS).unlink(missing_ok=True)
+        subprocess.run(
+            [sys.executable, "-m", keeper.__name__, str(self.folder), str(port), *server],
+            cwd=_PROJECT,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _wait_until_ready(self) -> bool:
-        assert self._process is not None
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if answers(self.url()):
+        while time.monotonic() < deadline:
+            if self._join():
                 return True
+            if self.pid is not None and not processes.is_alive(self.pid):
+                return False
             time.sleep(0.02)
         return False
 
     def _tail(self) -> str:
-        text = self._log.read_text(errors="replace") if self._log.exists() else ""
+        log = self.folder / keeper.LOG
+        text = log.read_text(errors="replace") if log.exists() else ""
         return " | ".join(text.strip().splitlines()[-5:])
+
+
+def _is_last(users: IO[str]) -> bool:
+    """Whether nobody but the holder of this shared lock uses the server. Gives the lock up.
+
+    The keeper may be quicker than the change from shared to exclusive; its lock is told from
+    those of other users by being exclusive.
+    """
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+    return True
 
 
 def answers(url: str) -> bool:

@@ -91,6 +91,16 @@ def stop(process: subprocess.Popen[bytes], signal_number: int, timeout_s: float)
         process.wait()
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of that id exists and has not ended."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        os.kill(pid, 0)
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
 @cache
 def unprivileged() -> Callable[[], None] | None:
     """What a child does before its program starts, so that it does not run as root.

@@ -148,14 +148,11 @@ def test_fresh_forgets_what_was_there(project: Project, variables: dict[str, str
 
 _KILL = """
 import os, signal
-from deploy.local.postgres import EmbeddedPostgres
+from deploy.local import processes
 pid = int((Path(FOLDER) / "postgres/data/postmaster.pid").read_text().split()[0])
 os.kill(pid, signal.SIGQUIT)
-while True:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        break
+while processes.is_alive(pid):
+    pass
 """
 
 

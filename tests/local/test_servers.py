@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
 
-from deploy.local import postgres
+from deploy.local import postgres, processes
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.servers import EmbeddedServers
 from shared.errors import ConfigurationError, LedgerUnavailable
@@ -63,10 +64,9 @@ def test_data_survive_a_restart_and_a_crash(tmp_path: Path) -> None:
     server.start()
     try:
         _value(server.url(), "CREATE TABLE kept AS SELECT 42 AS number")
-        process = server._process
-        assert process is not None
-        process.kill()  # leaves its pid file behind
-        process.wait()
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)  # leaves its pid file behind
+        assert _ends(lambda: processes.is_alive(server.pid or 0))
     finally:
         server.stop()
     server.start()
@@ -77,17 +77,29 @@ def test_data_survive_a_restart_and_a_crash(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "postmaster.pid").exists()
 
 
-def test_second_user_of_a_folder_joins_and_leaves_it_running(
-    servers: EmbeddedServers,
-) -> None:
-    owner = servers.postgres
-    assert owner is not None and not owner.joined
-    guest = EmbeddedPostgres(owner.folder)
-    guest.start()
-    assert guest.joined
-    assert guest.url() == owner.url()
-    guest.stop()
-    assert postgres.answers(owner.url())
+def test_users_of_a_folder_share_a_server_until_the_last_one_leaves(tmp_path: Path) -> None:
+    first, second = (EmbeddedPostgres(tmp_path, durable=False) for _ in range(2))
+    first.start()
+    second.start()
+    url = second.url()
+    assert first.pid == second.pid and first.url() == url
+    first.stop()  # the one that started it
+    assert postgres.answers(url)
+    second.stop()
+    assert not postgres.answers(url)
+    assert not (tmp_path / "data" / "postmaster.pid").exists()
+    second.stop()  # does nothing
+
+
+def test_many_that_start_at_once_get_one_server(tmp_path: Path) -> None:
+    users = [EmbeddedPostgres(tmp_path, durable=False) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda user: user.start(), users))
+    assert len({user.pid for user in users}) == 1
+    url = users[0].url()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda user: user.stop(), users))
+    assert not postgres.answers(url)
 
 
 def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
@@ -148,14 +160,9 @@ def test_no_server_is_a_named_error() -> None:
 
 
 def test_root_does_not_own_the_server_process(servers: EmbeddedServers) -> None:
-    assert servers.postgres is not None
-    process = servers.postgres._process
-    assert process is not None
     if os.geteuid() != 0:
         pytest.skip("only root has to step down")
-    namespaces = (
-        Path(f"/proc/{process.pid}/ns/user").readlink(),
-        Path("/proc/self/ns/user").readlink(),
-    )
-    owner = Path(f"/proc/{process.pid}").stat().st_uid
-    assert namespaces[0] != namespaces[1] or owner != 0
+    assert servers.postgres is not None
+    process = Path(f"/proc/{servers.postgres.pid}")
+    other_namespace = (process / "ns/user").readlink() != Path("/proc/self/ns/user").readlink()
+    assert other_namespace or process.stat().st_uid != 0
