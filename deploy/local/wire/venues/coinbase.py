@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
 from deploy.local.wire.orders import Order, OrderRequest, OrderType, Reason, Refused
-from deploy.local.wire.rules import SymbolRules
 from deploy.local.wire.venues import coinbase_json as shape
 from deploy.local.wire.venues.base import (
     JSON,
     ApiError,
-    Personality,
     WireAnswer,
     WireRequest,
     decimal,
     dump,
-    integer,
-    iso_seconds,
+)
+from deploy.local.wire.venues.coinbase_market import (
+    BROKERAGE,
+    CoinbaseMarket,
+    Handler,
+    Query,
+    integer_of,
 )
 from deploy.local.wire.venues.jwt import BadToken, TokenCheck
 from shared import clock
-from shared.market.types import TIMEFRAME_MS
 
-MOST_CANDLES = 300
-MOST_LEVELS = 500
-MOST_TRADES = 1000
-_BROKERAGE = "/api/v3/brokerage/"
 # order_configuration: type, time in force
 _CONFIGURATIONS: dict[str, tuple[OrderType, str]] = {
     "market_market_ioc": (OrderType.MARKET, "IOC"),
@@ -38,55 +36,37 @@ _CONFIGURATIONS: dict[str, tuple[OrderType, str]] = {
     "stop_limit_stop_limit_gtc": (OrderType.STOP_LIMIT, "GTC"),
 }
 
-Query = Mapping[str, list[str]]
-Handler = Callable[[Query, str], bytes]
 
-
-class Coinbase(Personality):
+class Coinbase(CoinbaseMarket):
     """Endpoints under ``api/v3/brokerage``, and ``v2`` where ccxt still reads it."""
-
-    name = "coinbase"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._products = {shape.product_id(symbol): symbol for symbol in self.exchange.rules}
         self._token_check = (
             None
             if self.credentials is None
             else TokenCheck(self.credentials.api_key, self.credentials.secret)
         )
-        self._public: dict[str, Handler] = {
-            "/v2/time": lambda *_: dump(self._time_v2()),
-            "/v2/currencies": lambda *_: dump({"data": []}),
-            "/v2/currencies/crypto": lambda *_: self._currencies(),
-            "/v2/exchange-rates": lambda *_: self._exchange_rates(),
-            f"{_BROKERAGE}time": lambda *_: dump(self._time_v3()),
-            f"{_BROKERAGE}market/products": self._list_products,
-            f"{_BROKERAGE}market/products/*": self._product,
-            f"{_BROKERAGE}market/products/*/ticker": self._ticker,
-            f"{_BROKERAGE}market/products/*/candles": self._candles,
-            f"{_BROKERAGE}market/product_book": self._product_book,
-        }
         self._private_get: dict[str, Handler] = {
             "/v2/accounts": lambda *_: dump(self._accounts_v2()),
-            f"{_BROKERAGE}accounts": lambda *_: dump(self._accounts_v3()),
-            f"{_BROKERAGE}transaction_summary": lambda *_: dump(
+            f"{BROKERAGE}accounts": lambda *_: dump(self._accounts_v3()),
+            f"{BROKERAGE}transaction_summary": lambda *_: dump(
                 shape.fee_summary(self.exchange.venue)
             ),
-            f"{_BROKERAGE}key_permissions": lambda *_: dump(shape.KEY_PERMISSIONS),
-            f"{_BROKERAGE}products": self._list_products,
-            f"{_BROKERAGE}products/*": self._product,
-            f"{_BROKERAGE}products/*/ticker": self._ticker,
-            f"{_BROKERAGE}products/*/candles": self._candles,
-            f"{_BROKERAGE}product_book": self._product_book,
-            f"{_BROKERAGE}best_bid_ask": self._best_bid_ask,
-            f"{_BROKERAGE}orders/historical/batch": self._list_orders,
-            f"{_BROKERAGE}orders/historical/fills": self._list_fills,
-            f"{_BROKERAGE}orders/historical/*": self._order,
+            f"{BROKERAGE}key_permissions": lambda *_: dump(shape.KEY_PERMISSIONS),
+            f"{BROKERAGE}products": self._list_products,
+            f"{BROKERAGE}products/*": self._product,
+            f"{BROKERAGE}products/*/ticker": self._ticker,
+            f"{BROKERAGE}products/*/candles": self._candles,
+            f"{BROKERAGE}product_book": self._product_book,
+            f"{BROKERAGE}best_bid_ask": self._best_bid_ask,
+            f"{BROKERAGE}orders/historical/batch": self._list_orders,
+            f"{BROKERAGE}orders/historical/fills": self._list_fills,
+            f"{BROKERAGE}orders/historical/*": self._order,
         }
         self._private_post: dict[str, Callable[[dict[str, Any]], JSON]] = {
-            f"{_BROKERAGE}orders": self._new_order,
-            f"{_BROKERAGE}orders/batch_cancel": self._batch_cancel,
+            f"{BROKERAGE}orders": self._new_order,
+            f"{BROKERAGE}orders/batch_cancel": self._batch_cancel,
         }
 
     def answer(self, request: WireRequest) -> WireAnswer:
@@ -127,7 +107,7 @@ class Coinbase(Personality):
         if path in self._public or path in self._private_get or path in self._private_post:
             return path, ""
         for prefix in ("market/products/", "products/", "orders/historical/"):
-            head = _BROKERAGE + prefix
+            head = BROKERAGE + prefix
             if path.startswith(head):
                 argument, slash, tail = path[len(head) :].partition("/")
                 return f"{head}*{slash}{tail}", argument
@@ -146,143 +126,6 @@ class Coinbase(Personality):
         except BadToken as error:
             body = {"error": "unauthorized", "error_details": str(error), "message": "Unauthorized"}
             raise ApiError(401, body) from error
-
-    # Reference data
-
-    def _time_v2(self) -> JSON:
-        return {"data": {"iso": iso_seconds(self.now_ms), "epoch": self.now_ms // 1000}}
-
-    def _time_v3(self) -> JSON:
-        return {
-            "iso": iso_seconds(self.now_ms),
-            "epochSeconds": str(self.now_ms // 1000),
-            "epochMillis": str(self.now_ms),
-        }
-
-    def _names(self) -> list[str]:
-        return sorted({part for symbol in self.exchange.rules for part in symbol.split("/")})
-
-    def _currencies(self) -> bytes:
-        return self.kept(
-            "currencies",
-            lambda: {
-                "data": [shape.crypto_currency(name, i) for i, name in enumerate(self._names())]
-            },
-        )
-
-    def _exchange_rates(self) -> bytes:
-        """One US dollar in each currency, where a tether counts as one."""
-
-        def build() -> JSON:
-            rates = {"USDT": "1"}
-            for symbol in self.exchange.rules:
-                base, _, quote = symbol.partition("/")
-                if quote == "USDT":
-                    mid = self.feed.state(self.name, symbol, self.now_ms).mid
-                    rates[base] = f"{1 / mid:.16f}"
-            return {"data": {"currency": "USD", "rates": rates}}
-
-        return self.kept("exchange-rates", build)
-
-    # Market data
-
-    def _rules(self, product_id: str) -> SymbolRules:
-        symbol = self._products.get(product_id)
-        if symbol is None:
-            raise ApiError(
-                404, {"error": "NOT_FOUND", "error_details": "valid product_id is required"}
-            )
-        return self.exchange.rules[symbol]
-
-    def _several(self, query: Query) -> list[SymbolRules]:
-        """The products that the query names; all where it names none."""
-        named = query.get("product_ids", []) + query.get("product_id", [])
-        return [self._rules(name) for name in named] or list(self.exchange.rules.values())
-
-    def _product_json(self, rules: SymbolRules) -> JSON:
-        day = self.feed.candles(self.name, rules.symbol, "1m", self.now_ms, 1440)
-        mid = self.feed.state(self.name, rules.symbol, self.now_ms).mid
-        return shape.product(rules, day, mid)
-
-    def _list_products(self, query: Query, _: str) -> bytes:
-        if query.get("product_type", ["SPOT"]) != ["SPOT"]:
-            return b'{"products":[],"num_products":0}'
-        listed = self._several(query)
-
-        def build() -> JSON:
-            products = [self._product_json(rules) for rules in listed]
-            return {"products": products, "num_products": len(products)}
-
-        return self.kept(("products", *(rules.symbol for rules in listed)), build)
-
-    def _product(self, query: Query, product_id: str) -> bytes:
-        rules = self._rules(product_id)
-        return self.kept(("product", rules.symbol), lambda: self._product_json(rules))
-
-    def _ticker(self, query: Query, product_id: str) -> bytes:
-        rules = self._rules(product_id)
-        limit = max(1, _integer(query, "limit", 100, MOST_TRADES))
-        version = self.exchange.book(rules.symbol).version
-
-        def build() -> JSON:
-            newest = reversed(self.tape.newest(rules, self.now_ms, limit))
-            bids, asks = self.levels(rules.symbol, 1)
-            return {
-                "trades": shape.public_trades(newest, rules),
-                "best_bid": bids[0][0] if bids else "",
-                "best_ask": asks[0][0] if asks else "",
-            }
-
-        return self.kept(("ticker", rules.symbol, limit, version), build)
-
-    def _candles(self, query: Query, product_id: str) -> bytes:
-        rules = self._rules(product_id)
-        timeframe = shape.GRANULARITIES.get(_first(query, "granularity", ""))
-        if timeframe is None:
-            raise Refused(Reason.BAD_PARAMETER, "granularity: not supported")
-        start = _integer(query, "start", 0)
-        end = _integer(query, "end", self.now_ms // 1000)
-        key = ("candles", rules.symbol, timeframe, start, end)
-        return self.kept(key, lambda: self._candles_body(rules, timeframe, start, end))
-
-    def _candles_body(self, rules: SymbolRules, timeframe: str, start: int, end: int) -> bytes:
-        """Newest first, from ``start`` to ``end``, both included; the newest 300 of them."""
-        duration_ms = TIMEFRAME_MS[timeframe]
-        start_ms, end_ms = start * 1000, end * 1000
-        until_ms = min(self.now_ms, end_ms + duration_ms)
-        wanted = min(MOST_CANDLES, max(1, (until_ms - start_ms) // duration_ms + 1))
-        rows: list[list[float]] = self.feed.candles(
-            self.name, rules.symbol, timeframe, until_ms, wanted
-        ).tolist()
-        current = self.feed.open_candle(self.name, rules.symbol, timeframe, self.now_ms)
-        if current is not None:
-            rows.append(current)
-        chosen = [row for row in reversed(rows) if start_ms <= row[0] <= end_ms]
-        return shape.candles(chosen[:MOST_CANDLES], rules)
-
-    def _product_book(self, query: Query, _: str) -> bytes:
-        rules = self._rules(_first(query, "product_id", ""))
-        limit = _integer(query, "limit", MOST_LEVELS, MOST_LEVELS)
-        version = self.exchange.book(rules.symbol).version
-
-        def build() -> JSON:
-            bids, asks = self.levels(rules.symbol, limit)
-            return {"pricebook": shape.price_book(rules.symbol, bids, asks, self.now_ms)}
-
-        return self.kept(("book", rules.symbol, limit, version), build)
-
-    def _best_bid_ask(self, query: Query, _: str) -> bytes:
-        listed = self._several(query)
-
-        def build() -> JSON:
-            books = [
-                shape.price_book(rules.symbol, *self.levels(rules.symbol, 1), self.now_ms)
-                for rules in listed
-            ]
-            return {"pricebooks": books}
-
-        key = ("best", len(self.exchange.fills), *(rules.symbol for rules in listed))
-        return self.kept(key, build)
 
     # Account
 
@@ -414,20 +257,10 @@ class Coinbase(Personality):
 
 def _page[T](found: list[T], query: Query, most: int) -> tuple[list[T], str]:
     """One page of a list and the cursor of the next, empty on the last."""
-    limit = max(1, _integer(query, "limit", 100, most))
-    offset = _integer(query, "cursor", 0)
+    limit = max(1, integer_of(query, "limit", 100, most))
+    offset = integer_of(query, "cursor", 0)
     end = offset + limit
     return found[offset:end], str(end) if end < len(found) else ""
-
-
-def _first(query: Query, name: str, default: str) -> str:
-    values: Iterable[str] = query.get(name, ())
-    return next(iter(values), default)
-
-
-def _integer(query: Query, name: str, default: int, most: int | None = None) -> int:
-    given = query.get(name)
-    return integer({} if not given else {name: given[0]}, name, default, most=most)
 
 
 def _moment(query: Query, name: str, default: int) -> int:
