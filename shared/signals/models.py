@@ -61,7 +61,13 @@ def ask_openai(
         request["reasoning_effort"] = "low"  # the default thinks longer than a minute's run may
     if model not in _temperature_refused:
         request["temperature"] = config.ai_temperature
-    return _recorded("openai", request, lambda: _send_openai(config, calls, request))
+    client = _openai_client(
+        _key("OPENAI_API_KEY", config.openai_api_key),
+        _address(config, "/openai/v1", OPENAI_URL),
+        config.ai_timeout_seconds,
+        config.simulated_wire_url is not None,
+    )
+    return _recorded("openai", request, lambda: _send_openai(client, calls, request))
 
 
 def ask_anthropic(config: Config, calls: CallLog, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,18 +79,20 @@ def ask_anthropic(config: Config, calls: CallLog, data: Mapping[str, Any]) -> di
         "messages": [{"role": "user", "content": prompts.render(data)}],
         "output_config": {"format": {"type": "json_schema", "schema": answers.validation_schema()}},
     }
-    return _recorded("anthropic", request, lambda: _send_anthropic(config, calls, request))
-
-
-def _send_openai(config: Config, calls: CallLog, request: dict[str, Any]) -> tuple[str, str | None]:
-    import openai
-
-    client = _openai_client(
-        _key("OPENAI_API_KEY", config.openai_api_key),
-        _address(config, "/openai/v1", OPENAI_URL),
+    client = _anthropic_client(
+        _key("ANTHROPIC_API_KEY", config.anthropic_api_key),
+        _address(config, "/anthropic", ANTHROPIC_URL),
         config.ai_timeout_seconds,
         config.simulated_wire_url is not None,
     )
+    return _recorded("anthropic", request, lambda: _send_anthropic(client, calls, request))
+
+
+def _send_openai(
+    client: openai.OpenAI, calls: CallLog, request: dict[str, Any]
+) -> tuple[str, str | None]:
+    import openai
+
     while True:
         with calls.timed("openai") as call:
             try:
@@ -104,16 +112,10 @@ def _send_openai(config: Config, calls: CallLog, request: dict[str, Any]) -> tup
 
 
 def _send_anthropic(
-    config: Config, calls: CallLog, request: dict[str, Any]
+    client: anthropic.Anthropic, calls: CallLog, request: dict[str, Any]
 ) -> tuple[str, str | None]:
     import anthropic
 
-    client = _anthropic_client(
-        _key("ANTHROPIC_API_KEY", config.anthropic_api_key),
-        _address(config, "/anthropic", ANTHROPIC_URL),
-        config.ai_timeout_seconds,
-        config.simulated_wire_url is not None,
-    )
     with calls.timed("anthropic") as call:
         try:
             return client.messages.with_raw_response.create(**request).text(), None
