@@ -104,6 +104,7 @@ def run_step(
     except LedgerUnavailable:
         raise  # nothing can be written; the lease runs out by itself
     except LeaseLost as lost:
+        _close(run, watch, error=f"{step}: {lost}")
         return pd.flow.exit(str(lost))
     except Exception as error:
         _close(run, watch, error=f"{step}: {type(error).__name__}: {error}")
@@ -168,5 +169,6 @@ def _identity(run: Run) -> Export:
 
 
 def _close(run: Run, watch: clock.Stopwatch, *, error: str | None = None) -> None:
-    runs.finish(run.ledger, run.run_id, duration_ms=watch.milliseconds(), error=error)
+    milliseconds = watch.milliseconds()
+    runs.finish(run.ledger, run.run_id, run.epoch, duration_ms=milliseconds, error=error)
     leases.release(run.ledger, run.workflow, run.epoch)

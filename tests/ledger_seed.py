@@ -61,6 +61,7 @@ def workflow_runs(ledger: Ledger, now: datetime, chance: random.Random) -> int:
             runs.finish(
                 ledger,
                 started,
+                1,
                 duration_ms=chance.uniform(300, 1400),
                 error="market_scanner: VenueUnavailable: kraken: timed out" if failed else None,
             )

@@ -24,10 +24,15 @@ def start(
     return None if row is None else int(row["run_id"])
 
 
-def finish(ledger: Ledger, run_id: int, *, duration_ms: float, error: str | None = None) -> None:
-    """Close the run: ``DONE``, or ``FAILED`` with its error."""
+def finish(
+    ledger: Ledger, run_id: int, epoch: int, *, duration_ms: float, error: str | None = None
+) -> None:
+    """Close the run: ``DONE``, or ``FAILED`` with its error.
+
+    A holder whose event was taken over in the meantime changes nothing.
+    """
     ledger.execute(
         "UPDATE runs SET status = %s, finished_at = %s, duration_ms = %s, error = %s "
-        "WHERE run_id = %s AND status = 'RUNNING'",
-        ("DONE" if error is None else "FAILED", clock.now(), duration_ms, error, run_id),
+        "WHERE run_id = %s AND epoch = %s AND status = 'RUNNING'",
+        ("DONE" if error is None else "FAILED", clock.now(), duration_ms, error, run_id, epoch),
     )

@@ -128,7 +128,7 @@ class Pod(World):
             (run_id, clock.now(), failures),
         )
         self.scan(run_id, price)
-        runs.finish(self.ledger, run_id, duration_ms=900)
+        runs.finish(self.ledger, run_id, 1, duration_ms=900)
 
     def scan(self, run_id: int, price: float) -> None:
         markets = [

@@ -169,7 +169,7 @@ def test_workflows_services_and_breaker(ledger: Ledger) -> None:
         at = NOW - timedelta(minutes=minute)
         run_id = runs.start(ledger, "trading_loop", f"t{minute}", at, 1)
         assert run_id is not None
-        runs.finish(ledger, run_id, duration_ms=100.0 * minute, error=error)
+        runs.finish(ledger, run_id, 1, duration_ms=100.0 * minute, error=error)
         ledger.execute(
             "INSERT INTO venue_calls "
             "VALUES ('test', %s, 'kraken', %s, %s, 1, 0, %s, 90, 'Timeout')",
