@@ -17,8 +17,10 @@ help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.local-installed  ## make .venv with what running needs
+	@:
 
 setup-dev: $(VENV)/.dev-installed  ## add what the tests and checks need
+	@:
 
 run: setup  ## run the loop; ARGS="..." are passed on
 	@$(BIN)/trading-loop run $(ARGS)

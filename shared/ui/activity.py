@@ -34,14 +34,30 @@ def market(ledger: Ledger, at: datetime) -> dict[str, Any]:
 
 
 def decisions(ledger: Ledger, at: datetime) -> list[Row]:
-    """The newest decisions and what risk management made of them."""
+    """The newest decision, the newest ones to trade, and what risk management made of those."""
     return ledger.query(
+        "WITH chosen AS ("
+        "  (SELECT decision_id FROM decisions WHERE pod = %(pod)s AND at <= %(at)s "
+        "   ORDER BY at DESC LIMIT 1) UNION "
+        "  (SELECT decision_id FROM decisions WHERE pod = %(pod)s AND at <= %(at)s "
+        "   AND at > %(since)s AND action <> 'HOLD' ORDER BY at DESC LIMIT %(limit)s)) "
         "SELECT d.at, d.symbol, d.action, d.source, d.strategy, d.confidence, d.reasoning, "
         "  r.approved, r.size_quote, r.reasoning AS risk_reasoning "
-        "FROM decisions d LEFT JOIN risk_checks r USING (decision_id) "
-        "WHERE d.pod = %s AND d.at <= %s ORDER BY d.at DESC LIMIT %s",
-        (ledger.pod, at, _RECENT),
+        "FROM chosen JOIN decisions d USING (decision_id) "
+        "LEFT JOIN risk_checks r ON r.decision_id = d.decision_id AND d.action <> 'HOLD' "
+        "ORDER BY d.at DESC LIMIT %(limit)s",
+        {"pod": ledger.pod, "at": at, "since": at - timedelta(days=7), "limit": _RECENT},
     )
+
+
+def decision_counts(ledger: Ledger, since: datetime, until: datetime) -> dict[str, int]:
+    """How often each action was decided in the window."""
+    rows = ledger.query(
+        "SELECT action, count(*) AS times FROM decisions "
+        "WHERE pod = %s AND at > %s AND at <= %s GROUP BY action",
+        (ledger.pod, since, until),
+    )
+    return dict.fromkeys(("BUY", "SELL", "HOLD"), 0) | {r["action"]: r["times"] for r in rows}
 
 
 def breaker(ledger: Ledger, at: datetime) -> dict[str, Any]:

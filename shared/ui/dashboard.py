@@ -61,6 +61,7 @@ def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
         "execution_24h": money.execution(ledger, at - timedelta(hours=24), at),
         "market": activity.market(ledger, at),
         "decisions": activity.decisions(ledger, at),
+        "decisions_24h": activity.decision_counts(ledger, at - timedelta(hours=24), at),
         "breaker": activity.breaker(ledger, at),
         "workflows": activity.workflows(ledger, at),
         "services": activity.services(ledger, at - timedelta(hours=1), at),

@@ -186,13 +186,14 @@ def risk(
     values = [position["value_quote"] for position in positions]
     known = None if any(value is None for value in values) else sum(values, Decimal(0))
     tactical = [p["value_quote"] for p in positions if p["sleeve"] == "tactical"]
+    largest = None if None in tactical else max(tactical, default=Decimal(0))
     day_pnl = mark["day_pnl_quote"]
     return {
         "exposure_quote": known,
         "exposure_percent": None if known is None else _percent(known, total),
         "positions": len(positions),
         "max_positions": settings.max_positions,
-        "largest_position_quote": max((v for v in tactical if v is not None), default=None),
+        "largest_position_quote": largest,
         "max_position_quote": _smaller(
             settings.max_position_size, settings.position_size_percent, total
         ),

@@ -37,6 +37,7 @@ def test_an_empty_ledger_has_unknowns_and_no_zeros(ledger: Ledger) -> None:
     assert model["performance_24h"]["win_rate_percent"] is None
     assert model["execution_24h"]["slippage_bps"] is None
     assert model["breaker"]["status"] is None
+    assert model["decisions_24h"] == {"BUY": 0, "SELL": 0, "HOLD": 0}
     assert model["positions"] == model["trades"] == model["curve"] == []
 
 
@@ -191,6 +192,31 @@ def test_workflows_services_and_breaker(ledger: Ledger) -> None:
     assert service["mean_latency_ms"] == pytest.approx((30 * 3 + 20 * 2 + 10 * 1) / 6)
     assert [check["name"] for check in model["breaker"]["checks"]] == ["slippage", "latency"]
     assert [check["tone"] for check in model["breaker"]["checks"]] == ["warn", "up"]
+
+
+def test_decisions_to_trade_are_not_drowned_in_holds(ledger: Ledger) -> None:
+    run_id = runs.start(ledger, "trading_loop", "t", NOW, 1)
+    for minute in range(30):
+        ledger.execute(
+            "INSERT INTO decisions VALUES "
+            "(%s, 'test', %s, %s, NULL, %s, 'ensemble', NULL, 0, 0, NULL, 'why', '{}')",
+            (
+                f"d{minute}",
+                run_id,
+                NOW - timedelta(minutes=minute),
+                "BUY" if minute == 25 else "HOLD",
+            ),
+        )
+        ledger.execute(
+            "INSERT INTO risk_checks VALUES (%s, 'test', %s, false, 0, '{}', '{}', '[]', '{}')",
+            (f"d{minute}", NOW),
+        )
+    model = gather(ledger)
+    assert [(row["action"], row["approved"]) for row in model["decisions"]] == [
+        ("HOLD", None),  # nothing was asked of risk management
+        ("BUY", False),
+    ]
+    assert model["decisions_24h"] == {"BUY": 1, "SELL": 0, "HOLD": 29}
 
 
 def test_rows_of_another_pod_stay_out(ledger: Ledger) -> None:
