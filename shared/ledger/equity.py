@@ -33,7 +33,9 @@ SELECT
         AS capital_quote,
     (SELECT at FROM restated ORDER BY at DESC LIMIT 1) AS at,
     (SELECT equity_quote FROM restated ORDER BY at DESC LIMIT 1) AS equity_quote,
-    (SELECT max(value) FROM restated) AS high_water_quote,
+    CASE WHEN EXISTS (SELECT 1 FROM flows) THEN (SELECT max(value) FROM restated)
+         ELSE (SELECT max(equity_quote) FROM equity WHERE pod = %(pod)s)
+    END AS high_water_quote,
     coalesce((SELECT value FROM restated WHERE at <= %(day_start)s ORDER BY at DESC LIMIT 1),
              (SELECT value FROM restated ORDER BY at LIMIT 1)) AS day_start_quote,
     (SELECT value FROM restated WHERE at >= %(rolling_start)s ORDER BY at LIMIT 1)

@@ -51,41 +51,48 @@ held AS MATERIALIZED (
     ) AS quoted ON true
     WHERE p.pod = %(pod)s AND p.closed_at IS NULL
 )
-SELECT
+SELECT h.*, p.*, o.*,
     (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,
-    (SELECT symbol FROM held WHERE position_id = %(position_id)s) AS position_symbol,
-    (SELECT coalesce(sum(quantity), 0) FROM held WHERE symbol = %(symbol)s)
-        AS symbol_held_quantity,
-    (SELECT coalesce(sum(quantity * mid), 0) FROM held WHERE symbol <> %(symbol)s)
-        AS others_held_quote,
-    (SELECT count(*) FROM held WHERE position_id <> %(position_id)s) AS other_positions,
-    (SELECT coalesce(sum(quantity * limit_price), 0) FROM pending
-     WHERE side = 'buy' AND symbol = %(symbol)s) AS symbol_pending_buy_quote,
-    (SELECT coalesce(sum(quantity * limit_price), 0) FROM pending
-     WHERE side = 'buy' AND symbol <> %(symbol)s) AS others_pending_buy_quote,
-    (SELECT coalesce(sum(quantity * limit_price), 0) FROM pending
-     WHERE side = 'buy' AND venue = %(venue)s) AS venue_pending_buy_quote,
-    (SELECT count(*) FROM pending WHERE unresolved AND symbol = %(symbol)s) AS unresolved,
-    (SELECT coalesce(sum(quantity), 0) FROM pending
-     WHERE side = 'sell' AND venue = %(venue)s AND position_id = %(position_id)s)
-        AS pending_sell_quantity,
-    (SELECT count(*) FROM pending
-     WHERE venue = %(venue)s AND symbol = %(symbol)s AND side <> %(side)s
-       AND NOT unresolved AND order_type <> 'stop_limit'
-       AND CASE side WHEN 'sell' THEN limit_price <= %(limit_price)s
-                     ELSE limit_price >= %(limit_price)s END) AS opposing,
     (SELECT quantity FROM position_holdings
      WHERE position_id = %(position_id)s AND venue = %(venue)s) AS held_on_venue,
     (SELECT amount FROM balances
      WHERE pod = %(pod)s AND venue = %(venue)s AND currency = %(quote)s) AS venue_cash_quote,
-    (SELECT count(*) FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
-       AND client_order_id <> %(client_order_id)s) AS orders_last_hour,
-    (SELECT count(*) FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 minute'
-       AND client_order_id <> %(client_order_id)s) AS orders_last_minute,
     (SELECT array_agg((bid + ask) / 2) FROM prices
      WHERE pod = %(pod)s AND symbol = %(symbol)s AND venue <> %(venue)s
        AND at BETWEEN %(now)s - interval '90 seconds' AND %(now)s + interval '1 second')
         AS other_venue_mids
+FROM (
+    SELECT max(symbol) FILTER (WHERE position_id = %(position_id)s) AS position_symbol,
+           coalesce(sum(quantity) FILTER (WHERE symbol = %(symbol)s), 0) AS symbol_held_quantity,
+           coalesce(sum(quantity * mid) FILTER (WHERE symbol <> %(symbol)s), 0)
+               AS others_held_quote,
+           count(*) FILTER (WHERE position_id <> %(position_id)s) AS other_positions
+    FROM held
+) h
+CROSS JOIN (
+    SELECT coalesce(sum(notional) FILTER (WHERE buys AND symbol = %(symbol)s), 0)
+               AS symbol_pending_buy_quote,
+           coalesce(sum(notional) FILTER (WHERE buys AND symbol <> %(symbol)s), 0)
+               AS others_pending_buy_quote,
+           coalesce(sum(notional) FILTER (WHERE buys AND venue = %(venue)s), 0)
+               AS venue_pending_buy_quote,
+           count(*) FILTER (WHERE unresolved AND symbol = %(symbol)s) AS unresolved,
+           coalesce(sum(quantity) FILTER (WHERE NOT buys AND venue = %(venue)s
+                                          AND position_id = %(position_id)s), 0)
+               AS pending_sell_quantity,
+           count(*) FILTER (
+               WHERE NOT unresolved AND venue = %(venue)s AND symbol = %(symbol)s
+                 AND side <> %(side)s AND order_type <> 'stop_limit'
+                 AND CASE WHEN buys THEN limit_price >= %(limit_price)s
+                          ELSE limit_price <= %(limit_price)s END) AS opposing
+    FROM (SELECT *, side = 'buy' AS buys, quantity * limit_price AS notional FROM pending) q
+) p
+CROSS JOIN (
+    SELECT count(*) AS orders_last_hour,
+           count(*) FILTER (WHERE sent_at > %(now)s - interval '1 minute') AS orders_last_minute
+    FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
+      AND client_order_id <> %(client_order_id)s
+) o
 """
 
 
