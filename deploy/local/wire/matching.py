@@ -9,7 +9,7 @@ only where the price went strictly through it, a stop at the worse of its price 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from deploy.local.wire.account import ZERO, Account
@@ -24,15 +24,13 @@ from deploy.local.wire.orders import (
     Status,
 )
 from deploy.local.wire.rules import SymbolRules, VenueRules, symbol_rules
+from deploy.local.wire.settlement import BPS, Settlement
 
 if TYPE_CHECKING:
     from deploy.local.wire.book import BookSide
 
 # When it opened, the symbol, and its open, high and low.
 Minute = tuple[int, str, Decimal, Decimal, Decimal]
-
-_FEE_STEP = Decimal("0.00000001")
-_BPS = Decimal(10_000)
 
 
 class Exchange:
@@ -45,6 +43,7 @@ class Exchange:
         self.feed = feed
         self.now_ms = now_ms
         self.account = Account(balances)
+        self.settlement = Settlement(venue, self.account)
         self.orders: dict[int, Order] = {}
         self.fills: list[Fill] = []
         self.rules: dict[str, SymbolRules] = {
@@ -109,7 +108,7 @@ class Exchange:
             self._first_id + len(self.orders), request, quantity, self.now_ms, self.now_ms
         )
         order.triggered = triggered
-        self._reserve(order)
+        self.settlement.reserve(order, self._needed(order))
         self.orders[order.order_id] = self._open[order.order_id] = order
         if request.client_order_id is not None:
             self._by_client_id[request.client_order_id] = order
@@ -178,7 +177,7 @@ class Exchange:
         budget = request.quote_quantity
         assert budget is not None  # _check_increments has refused it otherwise
         if request.side == "buy" and self.venue.fee_in == "quote":
-            budget = budget / (1 + self.venue.taker_fee_bps / _BPS)
+            budget = budget / (1 + self.venue.taker_fee_bps / BPS)
         steps = 0
         for level in self.book(request.symbol).walk(_taken_side(request), None):
             price = level[0] * rules.price_tick
@@ -226,25 +225,13 @@ class Exchange:
 
     # Money
 
-    def _reserve(self, order: Order) -> None:
-        order.reserved = self._needed(order)
-        self.account.lock(self._reserve_currency(order), order.reserved)
-
-    def _reserve_currency(self, order: Order) -> str:
-        rules = self.rules[order.symbol]
-        return rules.quote if order.side == "buy" else rules.base
-
     def _needed(self, order: Order) -> Decimal:
         """What the rest of an order may cost at most, in the currency that it pays with."""
-        if order.side == "sell":
-            return order.remaining
         request = order.request
         price = request.limit_price or (request.stop_price if order.waits_for_stop else None)
-        cost = self._market_cost(order) if price is None else price * order.remaining
-        if self.venue.fee_in == "quote":
-            rate = max(self.venue.taker_fee_bps, self.venue.maker_fee_bps)
-            cost += cost * rate / _BPS
-        return cost
+        if price is None and order.side == "buy":
+            return self.settlement.needed(order, self._market_cost(order))
+        return self.settlement.needed(order, (price or ZERO) * order.remaining)
 
     def _market_cost(self, order: Order) -> Decimal:
         rules = self.rules[order.symbol]
@@ -260,55 +247,17 @@ class Exchange:
     def _execute(
         self, order: Order, price: Decimal, quantity: Decimal, *, is_maker: bool, at_ms: int
     ) -> None:
-        """Book one fill: pay, receive, take the fee, and give back what is held too much."""
-        rules, account = self.rules[order.symbol], self.account
-        cost = price * quantity
-        rate = (self.venue.maker_fee_bps if is_maker else self.venue.taker_fee_bps) / _BPS
-        fee_in_base = self.venue.fee_in == "received" and order.side == "buy"
-        fee = ((quantity if fee_in_base else cost) * rate).quantize(_FEE_STEP, ROUND_DOWN)
-        fee_currency = rules.base if fee_in_base else rules.quote
-        order.filled_quantity += quantity
-        order.cost += cost
-        order.fees += fee
-        order.updated_ms = at_ms
-        if order.side == "buy":
-            paid = cost if fee_in_base else cost + fee
-            account.receive(rules.base, quantity - fee if fee_in_base else quantity)
-        else:
-            paid = quantity
-            account.receive(rules.quote, cost - fee)
-        account.spend_locked(self._reserve_currency(order), paid)
-        account.note_fee(fee_currency, fee)
-        fill = Fill(
-            trade_id=self._first_id + len(self.fills),
-            order_id=order.order_id,
-            symbol=order.symbol,
-            side=order.side,
-            price=price,
-            quantity=quantity,
-            cost=cost,
-            fee=fee,
-            fee_currency=fee_currency,
-            is_maker=is_maker,
-            at_ms=at_ms,
+        trade_id = self._first_id + len(self.fills)
+        fill = self.settlement.execute(
+            order, trade_id, price, quantity, is_maker=is_maker, at_ms=at_ms
         )
-        order.reserved -= paid
-        order.fills.append(fill)
         self.fills.append(fill)
         if not order.remaining:
             self._close(order, Status.FILLED)
 
-    def _settle_reserve(self, order: Order) -> None:
-        """Give back what a partly filled order no longer needs."""
-        surplus = order.reserved - self._needed(order)
-        if surplus > 0:
-            order.reserved -= surplus
-            self.account.release(self._reserve_currency(order), surplus)
-
     def _close(self, order: Order, status: Status) -> None:
         order.status = status
-        self.account.release(self._reserve_currency(order), order.reserved)
-        order.reserved = ZERO
+        self.settlement.keep(order, ZERO)
         del self._open[order.order_id]
 
     # Matching
@@ -330,7 +279,7 @@ class Exchange:
             if taken == wanted:
                 return
         if order.fills and order.request.limit_price is not None:
-            self._settle_reserve(order)
+            self.settlement.keep(order, self._needed(order))
 
     def _closed_minutes(self, since_ms: int, now_ms: int, count: int) -> list[Minute]:
         """The minutes of all symbols with open orders, in the order of time."""
@@ -375,18 +324,12 @@ class Exchange:
             return
         quantity = order.remaining
         if limit is None and order.side == "buy":
-            quantity = self._affordable(order, price)
+            step = self.rules[order.symbol].quantity_step
+            quantity = self.settlement.affordable(order, price, step)
         if quantity:
             self._execute(order, price, quantity, is_maker=False, at_ms=closed_ms)
         if order.is_open:
             self._close(order, Status.EXPIRED)
-
-    def _affordable(self, order: Order, price: Decimal) -> Decimal:
-        """What the reserve of a stop buys at ``price``, which may lie above the stop."""
-        step = self.rules[order.symbol].quantity_step
-        if self.venue.fee_in == "quote":
-            price += price * self.venue.taker_fee_bps / _BPS
-        return min(order.remaining, int(order.reserved / price / step) * step)
 
 
 def _taken_side(request: OrderRequest) -> BookSide:

@@ -115,6 +115,19 @@ class Order:
         return self.request.side
 
     @property
+    def base(self) -> str:
+        return self.request.symbol.partition("/")[0]
+
+    @property
+    def quote(self) -> str:
+        return self.request.symbol.partition("/")[2]
+
+    @property
+    def pays_in(self) -> str:
+        """The currency that the order gives away."""
+        return self.quote if self.side == "buy" else self.base
+
+    @property
     def client_order_id(self) -> str | None:
         return self.request.client_order_id
 
