@@ -99,8 +99,8 @@ class Config(BaseModel):
     # AI configuration
     openai_api_key: SecretStr | None = None
     anthropic_api_key: SecretStr | None = None
-    openai_model: str = "gpt-5-mini-2025-08-07"
-    anthropic_model: str = "claude-sonnet-4-5-20250929"
+    openai_model: str = "gpt-5.4-mini-2026-03-17"
+    anthropic_model: str = "claude-haiku-4-5-20251001"
     ai_temperature: Annotated[float, Field(ge=0, le=2)] = 0.3
     ai_confidence_threshold: Ratio = 0.7
     ai_timeout_seconds: Annotated[float, Field(gt=0, le=20)] = 8

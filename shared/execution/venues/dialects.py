@@ -110,11 +110,25 @@ class CoinbaseDialect(_Common):
 
     client_id_field = "client_order_id"
 
+    def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
+        """Its public tickers hold no bid and ask: the best prices are private, the books public."""
+        if client.apiKey:
+            answer: dict[str, Any] = client.fetch_bids_asks(symbols)
+            return answer
+        return {symbol: _best(client.fetch_order_book(symbol, 1)) for symbol in symbols}
+
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         for order in client.fetch_orders(symbol, since_ms - 60_000, 100):
             if order["clientOrderId"] == client_order_id:
                 return order
         return None
+
+
+def _best(book: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "bid": book["bids"][0][0] if book["bids"] else None,
+        "ask": book["asks"][0][0] if book["asks"] else None,
+    }
 
 
 DIALECTS: dict[str, Dialect] = {
