@@ -171,12 +171,10 @@ def _open_symbols(run: Run) -> set[str]:
 
 
 def _odds(run: Run, decision: Decision) -> kelly.Odds:
-    opinions = [decision[name] for name in ("ai_score", "confidence")]
-    known = [float(opinion) for opinion in opinions if opinion is not None]
     return kelly.odds(
         run.config,
         context.history(run),
-        evidence=min(known) if known else None,
+        evidence=kelly.evidence(decision["ai_score"], decision["confidence"]),
         model_win_probability=decision["win_probability"],
         model_win_loss_ratio=decision["win_loss_ratio"],
     )

@@ -5,8 +5,8 @@ the chance to win and ``b`` the average win over the average loss.
 
 Where ``p`` comes from. The prior is the break-even win rate ``1 / (b + 1)`` of the configured
 exits after costs: it claims no edge at all, and by it alone every size is zero. A fresh ledger
-has no trades to say otherwise, so the present evidence (the weaker of AI score and confidence)
-shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an assumption, not a measurement:
+has no trades to say otherwise, so the present evidence (the AI score, as far as the decision is
+confident) shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an assumption, not a measurement:
 it lets a new pod begin with small positions, and it has the weight of ``PRIOR_TRADES`` trades
 only, so that the pod's own results overrule it. A win probability or a ratio from a model can
 lower what comes out, never raise it.
@@ -76,6 +76,13 @@ def configured_ratio(config: Config) -> float:
     return win / loss
 
 
+def evidence(ai_score: float | None, confidence: float) -> float | None:
+    """The AI score, drawn towards 0.5 by a lack of confidence where it speaks for the trade."""
+    if ai_score is None:
+        return None
+    return ai_score if ai_score <= 0.5 else 0.5 + (ai_score - 0.5) * confidence
+
+
 def odds(
     config: Config,
     history: History,
@@ -87,8 +94,7 @@ def odds(
     """The odds of the next trade.
 
     Args:
-        evidence: 0..1, the weaker of AI score and confidence; 0.5 says nothing, less speaks
-            against the trade. ``None`` is no evidence: the prior stays at break-even.
+        evidence: 0..1, from ``evidence``; 0.5 says nothing, less speaks against the trade. ``None`` is no evidence: the prior stays at break-even.
         model_win_probability, model_win_loss_ratio: opinions that can only lower the result.
     """
     ratio = _ratio(config, history)

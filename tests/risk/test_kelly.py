@@ -106,3 +106,18 @@ def test_a_model_never_raises_the_stake(
         model_win_loss_ratio=win_loss,
     )
     assert stake(advised) <= stake(alone) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("ai_score", "confidence", "expected"),
+    [
+        (0.8, 1.0, 0.8),
+        (0.8, 0.5, 0.65),
+        (0.8, 0.0, 0.5),  # without confidence a score says nothing
+        (0.3, 0.0, 0.3),  # but what speaks against a trade is not softened
+        (None, 1.0, None),
+    ],
+)
+def test_evidence(ai_score: float | None, confidence: float, expected: float | None) -> None:
+    found = kelly.evidence(ai_score, confidence)
+    assert found == (None if expected is None else pytest.approx(expected))
