@@ -28,10 +28,13 @@ OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 USD_PER_MILLION_TOKENS: dict[str, tuple[float, float]] = {
-    "gpt-5-mini": (0.25, 2.0),
-    "claude-sonnet-4-5": (3.0, 15.0),
+    "gpt-5.4-mini": (0.75, 4.5),
+    "claude-haiku-4-5": (1.0, 5.0),
 }
-"""Input and output list price by the beginning of a model's name; other models have no cost."""
+"""Published input and output prices (November 2026) by the beginning of a model's name.
+
+Other models have no cost in the log, only their tokens.
+"""
 
 _temperature_refused: set[str] = set()  # models that have answered so, in this process
 

@@ -52,8 +52,8 @@ def test_the_record_of_a_call_holds_its_cost_and_no_key(wire_url: str) -> None:
     config = _config(wire_url)
     first = models.ask_openai(config, CallLog(), DATA, ["c1"])
     second = models.ask_anthropic(config, CallLog(), DATA)
-    # List prices: gpt-5-mini 0.25 and 2, claude-sonnet-4-5 3 and 15 dollars a million tokens
-    for call, per_input, per_output in ((first, 0.25, 2.0), (second, 3.0, 15.0)):
+    # Published prices: gpt-5.4-mini 0.75 and 4.5, claude-haiku-4-5 1 and 5 dollars a million
+    for call, per_input, per_output in ((first, 0.75, 4.5), (second, 1.0, 5.0)):
         tokens = call["tokens"]
         cost = (tokens["input"] * per_input + tokens["output"] * per_output) / 1e6
         assert call["cost_usd"] == pytest.approx(cost)
