@@ -6,10 +6,10 @@ the chance to win and ``b`` the average win over the average loss.
 Where ``p`` comes from. The prior is the break-even win rate ``1 / (b + 1)`` of the configured
 exits after costs: it claims no edge at all, and by it alone every size is zero. A fresh ledger
 has no trades to say otherwise, so the present evidence (the AI score, as far as the decision is
-confident) shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an assumption, not a measurement:
-it lets a new pod begin with small positions, and it has the weight of ``PRIOR_TRADES`` trades
-only, so that the pod's own results overrule it. A win probability or a ratio from a model can
-lower what comes out, never raise it.
+confident) shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an assumption, not a
+measurement: it lets a new pod begin with small positions, and it has the weight of
+``PRIOR_TRADES`` trades only, so that the pod's own results overrule it. A win probability or a
+ratio from a model can lower what comes out, never raise it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def odds(
     """The odds of the next trade.
 
     Args:
-        evidence: 0..1, from ``evidence``; 0.5 says nothing, less speaks against the trade. ``None`` is no evidence: the prior stays at break-even.
+        evidence: 0..1, from ``evidence``; 0.5 says nothing, less speaks against the trade.
+            ``None`` is no evidence: the prior stays at break-even.
         model_win_probability, model_win_loss_ratio: opinions that can only lower the result.
     """
     ratio = _ratio(config, history)
