@@ -27,12 +27,16 @@ _RESTATED = (
 def equity(ledger: Ledger, quote_currency: str, at: datetime) -> dict[str, Any]:
     """What the pod is worth and how that has changed, as the limits themselves see it."""
     standing = ledger_equity.standing(ledger, quote_currency, clock.to_ms(at))
-    ends = ledger.one(
-        _RESTATED + "SELECT cash_quote, positions_quote, "
-        "  first_value(at) OVER oldest AS since, first_value(value) OVER oldest AS first_quote "
-        "FROM restated WINDOW oldest AS (ORDER BY at) ORDER BY at DESC LIMIT 1",
-        {"pod": ledger.pod, "quote": quote_currency, "until": at},
-    ) or dict.fromkeys(("cash_quote", "positions_quote", "since", "first_quote"))
+    ends = (
+        ledger.one(
+            _RESTATED + "SELECT cash_quote, positions_quote, oldest.at AS since, "  # noqa: S608 - constants only
+            "  oldest.value AS first_quote "
+            "FROM restated, (SELECT at, value FROM restated ORDER BY at LIMIT 1) AS oldest "
+            "ORDER BY restated.at DESC LIMIT 1",
+            {"pod": ledger.pod, "quote": quote_currency, "until": at},
+        )
+        or dict.fromkeys(("cash_quote", "positions_quote", "since", "first_quote"))
+    )
     day_pnl = _negative(standing.day_loss_quote)
     day_pnl_24h = _negative(standing.rolling_loss_quote)
     total_pnl = _difference(standing.equity_quote, ends["first_quote"])
