@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def keep(folder: Path, port: int, command: Sequence[str]) -> None:
             cwd=folder,
             preexec_fn=_before_start(),
         )
+    # A killed server must not stay behind as a zombie: the next one would take it for alive.
+    threading.Thread(target=server.wait, daemon=True).start()
     address = folder / ADDRESS
     address.write_text(json.dumps({"port": port, "pid": server.pid}))
     with (folder / USERS).open("a") as users:

@@ -171,6 +171,7 @@ class EmbeddedPostgres:
         server: list[str] = [str(_binary("postgres")), "-D", str(self._data), "-p", str(port)]
         server += [f"--{name}={value}" for name, value in settings.items()]
         (self.folder / keeper.ADDRESS).unlink(missing_ok=True)
+        self.pid = None  # what a killed server left is of no use
         subprocess.run(
             [sys.executable, "-m", keeper.__name__, str(self.folder), str(port), *server],
             cwd=_PROJECT,

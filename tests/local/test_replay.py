@@ -15,6 +15,7 @@ from deploy.local import postgres, report, summary
 from deploy.local.manifest import Project
 from deploy.local.replay import Outcome, Replay, ReplayOptions
 from deploy.local.session import LocalSession, SessionOptions
+from shared import clock
 from shared.errors import LedgerUnavailable
 from tests.local.conftest import MakeProject, spec
 
@@ -53,18 +54,16 @@ def project(make_project: MakeProject) -> Project:
     return make_project(loop=[_STEP], manager=[_STEP], triggers=triggers)
 
 
+def _options(**changed: Any) -> ReplayOptions:
+    values = {"spec": spec(MINUTES), "profile": "conservative", "capital_quote": Decimal(1000)}
+    return ReplayOptions(**values | {"models": "none", "port": None, "realtime": False} | changed)
+
+
 def _replay(
     project: Project, variables: dict[str, str], *, fresh: bool = False, **changed: Any
 ) -> tuple[Outcome, dict[str, int], str]:
     """The outcome, the events that the ledger has by kind, and what was printed."""
-    options = ReplayOptions(
-        spec=spec(MINUTES),
-        profile="conservative",
-        capital_quote=Decimal(1000),
-        models="none",
-        port=None,
-        realtime=False,
-    )
+    options = _options()
     session_options = SessionOptions(
         spec=options.spec,
         database=options.database,
@@ -200,11 +199,36 @@ def test_with_real_stand_ins_the_ledger_matches(
     assert outcome.report["benchmarks"]["buy_and_hold"]["equity_end"] > 0
 
 
+@pytest.mark.usefixtures("fake_wire")
+def test_at_real_pace_a_minute_takes_a_minute(
+    project: Project, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    class Watch:
+        """Time passes only while the replay sleeps."""
+
+        def seconds(self) -> float:
+            return sum(slept)
+
+        def milliseconds(self) -> float:
+            return 1000 * sum(slept)
+
+    monkeypatch.setattr("shared.clock.Stopwatch", Watch)
+    options = _options(realtime=True)
+    session_options = SessionOptions(
+        spec=options.spec, database=options.database, fresh=True, root=project.root
+    )
+    with LocalSession(session_options, variables) as session:
+        outcome = Replay(session, options, Console(file=io.StringIO()), sleep=slept.append).run()
+        assert clock.now_ms() == options.spec.to_ms  # virtual again
+    assert slept == [60.0] * (MINUTES - 1)
+    assert outcome.report["runs"] == {"loop": MINUTES, "manager": 3}
+
+
 def test_replays_of_other_arguments_have_other_ledgers() -> None:
     def name(**changed: Any) -> str:
-        values = {"profile": "conservative", "capital_quote": Decimal(1), "models": "none"}
-        options = values | {"spec": spec(1), "port": 1, "realtime": False} | changed
-        return ReplayOptions(**options).database
+        return _options(**changed).database
 
     names = {
         name(),

@@ -91,6 +91,22 @@ def test_users_of_a_folder_share_a_server_until_the_last_one_leaves(tmp_path: Pa
     second.stop()  # does nothing
 
 
+def test_a_killed_server_is_started_again_while_another_user_is_still_there(
+    tmp_path: Path,
+) -> None:
+    first, second = (EmbeddedPostgres(tmp_path, durable=False) for _ in range(2))
+    first.start()
+    killed = first.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    assert _ends(lambda: processes.is_alive(killed))
+    second.start()
+    assert second.pid != killed and postgres.answers(second.url())
+    first.stop()
+    assert postgres.answers(second.url())
+    second.stop()
+
+
 def test_many_that_start_at_once_get_one_server(tmp_path: Path) -> None:
     users = [EmbeddedPostgres(tmp_path, durable=False) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
