@@ -25,6 +25,13 @@ def show(console: Console, report: dict[str, Any], tally: Tally, *, resumed: boo
     console.print(_results(report))
     console.print(_lines(report), highlight=False, soft_wrap=True)
     console.print(_times(tally, resumed=resumed))
+    for ended in report["exits"]:
+        text = f"{ended['runs']} x {ended['workflow']} ended early: {ended['code']}"
+        console.print(text, markup=False, soft_wrap=True)
+    for workflow, runs in sorted(tally.overran.items()):
+        if runs:
+            text = f"{runs} x {workflow} took longer than its timeout on Pipedream"
+            console.print(text, style="red", soft_wrap=True)
     for failure in report["failures"]:
         text = f"FAILED {failure['runs']} x {failure['workflow']}: {failure['error']}"
         console.print(text, style="red", markup=False, soft_wrap=True)

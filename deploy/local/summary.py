@@ -86,6 +86,7 @@ def build(session: LocalSession, tally: Tally) -> Json:
         "ledger_matches_venue": not differences,
         "differences": differences,
         "credits": _credits(tally, spec),
+        "exits": tally.exits_as_json(),
         "failed_runs": tally.failed_runs,
         "failures": tally.failures_as_json(),
     }

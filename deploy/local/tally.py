@@ -82,3 +82,10 @@ class Tally:
                 self.failures.items(), key=lambda item: (-item[1], item[0])
             )
         ]
+
+    def exits_as_json(self) -> list[dict[str, Any]]:
+        """How many runs of a workflow called ``pd.flow.exit``, by the code of the reason."""
+        return [
+            {"workflow": workflow, "code": code, "runs": runs}
+            for (workflow, code), runs in sorted(self.exits.items())
+        ]

@@ -179,7 +179,7 @@ def test_tally() -> None:
     tally.add(_result(exit_reason="LEASE_HELD: workflow=loop"))
     assert (tally.runs["loop"], tally.credits["loop"], tally.failed_runs) == (4, 5, 2)
     assert tally.overran["loop"] == 1
-    assert tally.exits == {("loop", "LEASE_HELD"): 1}
+    assert tally.exits_as_json() == [{"workflow": "loop", "code": "LEASE_HELD", "runs": 1}]
     assert tally.times["loop", "step"].mean_ms == 2.0
     assert tally.failures_as_json() == [
         {"workflow": "loop", "error": "step: ValueError: x", "runs": 2}
