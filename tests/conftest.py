@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +23,30 @@ from shared.ledger.connection import Ledger
 DEFAULT_START = datetime(2025, 5, 6, tzinfo=UTC)
 POD = "test"
 _TEMPLATE = "migrated_template"
-_MARKET_DATA_DIR = os.environ.get("MARKET_DATA_DIR")
+_MARKET_DATA_DIR = os.environ.get("MARKET_DATA_DIR") or None
+_getaddrinfo = socket.getaddrinfo
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that reaches for the outside fails at once, as it does where there is no network."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "a unix socket"
+        if host not in ("127.0.0.1", "localhost", "::1", "a unix socket"):
+            raise ConnectionRefusedError(f"tests reach only this machine, not {host}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket, "getaddrinfo", _resolve_locally)
+
+
+def _resolve_locally(host: Any, *arguments: Any, **options: Any) -> Any:
+    if host not in (None, "", "127.0.0.1", "localhost", "::1", b"127.0.0.1", b"localhost"):
+        raise socket.gaierror(f"tests look up no name of the outside, not {host!r}")
+    return _getaddrinfo(host, *arguments, **options)
 
 
 @pytest.fixture(scope="session")

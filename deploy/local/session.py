@@ -164,7 +164,7 @@ class LocalSession:
             "VENUES": ",".join(VENUES),
             "CAPITAL_QUOTE": str(self.options.capital_quote),
             "ENABLE_LIVE_TRADING": "false",
-            "SLACK_BOT_TOKEN": "xoxb-stand-in",
+            "SLACK_BOT_TOKEN": "xoxb-local",
             "OPENAI_API_KEY": "sk-stand-in",
             "ANTHROPIC_API_KEY": "sk-ant-stand-in",
         }

@@ -41,20 +41,20 @@ class Ledger:
             LedgerUnavailable: the connection is gone or the statement took too long.
         """
         with _named_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(sql, parameters or None)
             return [dict(row) for row in cursor.fetchall()]
 
     def one(self, sql: str, parameters: Parameters = ()) -> Row | None:
         """The first row, or ``None``."""
         with _named_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(sql, parameters or None)
             row = cursor.fetchone()
             return None if row is None else dict(row)
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run a statement and return how many rows it changed."""
         with _named_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(sql, parameters or None)
             return int(cursor.rowcount)
 
     @contextmanager

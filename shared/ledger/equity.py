@@ -18,7 +18,10 @@ from shared.market.types import Quote
 from shared.run import Run
 
 _STANDING = """
-WITH flows AS MATERIALIZED (
+WITH rearmed AS MATERIALIZED (
+    SELECT coalesce((SELECT rearmed_at FROM trading_state WHERE pod = %(pod)s), '-infinity') AS at
+),
+flows AS MATERIALIZED (
     SELECT at, amount FROM transfers
     WHERE pod = %(pod)s AND currency = %(quote)s
       AND at > (SELECT min(at) FROM equity WHERE pod = %(pod)s)
@@ -33,9 +36,15 @@ SELECT
         AS capital_quote,
     (SELECT at FROM restated ORDER BY at DESC LIMIT 1) AS at,
     (SELECT equity_quote FROM restated ORDER BY at DESC LIMIT 1) AS equity_quote,
-    CASE WHEN EXISTS (SELECT 1 FROM flows) THEN (SELECT max(value) FROM restated)
-         ELSE (SELECT max(equity_quote) FROM equity WHERE pod = %(pod)s)
-    END AS high_water_quote,
+    coalesce(
+        CASE WHEN EXISTS (SELECT 1 FROM flows)
+             THEN (SELECT max(value) FROM restated WHERE at >= (SELECT at FROM rearmed))
+             ELSE (SELECT equity_quote FROM equity
+                   WHERE pod = %(pod)s AND at >= (SELECT at FROM rearmed)
+                   ORDER BY equity_quote DESC LIMIT 1)
+        END,
+        (SELECT equity_quote FROM restated ORDER BY at DESC LIMIT 1)
+    ) AS high_water_quote,
     coalesce((SELECT value FROM restated WHERE at <= %(day_start)s ORDER BY at DESC LIMIT 1),
              (SELECT value FROM restated ORDER BY at LIMIT 1)) AS day_start_quote,
     (SELECT value FROM restated WHERE at >= %(rolling_start)s ORDER BY at LIMIT 1)
@@ -50,7 +59,8 @@ class Standing:
     Attributes:
         capital_quote: all transfers in quote currency.
         at, equity_quote: the newest row.
-        high_water_quote: the highest equity ever, restated to today's capital.
+        high_water_quote: the highest equity since a person last re-armed (or ever), restated to
+            today's capital.
         day_start_quote: equity at midnight UTC, or at the first row if that is younger.
         rolling_start_quote: the first equity of the last 24 hours.
     """

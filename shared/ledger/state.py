@@ -21,7 +21,8 @@ class TradingState:
 
     ``ACTIVE`` allows everything, ``REDUCING`` only orders that shrink a position, ``HALTED`` only
     cancels and exits. ``size_factor`` multiplies new sizes; ``close_all`` asks the position
-    manager to close what is open.
+    manager to close what is open. ``rearmed_at`` is when a person last ended a halt: by that he
+    accepts the equity of that moment, and drawdown is counted from there.
     """
 
     state: State
@@ -33,6 +34,7 @@ class TradingState:
     size_factor: Decimal
     limit_orders_only: bool
     close_all: bool
+    rearmed_at: datetime | None = None
 
     @property
     def allows_new_risk(self) -> bool:
@@ -43,7 +45,7 @@ def read(ledger: Ledger, *, lock: bool = False) -> TradingState:
     """The state in force. ``lock`` holds it until the transaction ends, so no halt can slip by."""
     sql = (
         "SELECT state, reason, set_by, since, pause_until, rearm_required, size_factor, "
-        "limit_orders_only, close_all FROM trading_state WHERE pod = %s"
+        "limit_orders_only, close_all, rearmed_at FROM trading_state WHERE pod = %s"
     )
     row = ledger.one(sql + " FOR SHARE" if lock else sql, (ledger.pod,))
     if row is None:
@@ -139,6 +141,9 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
         if present.state == "ACTIVE":
             return False
         _activate(ledger, present, reason=reason, set_by=set_by)
+        ledger.execute(
+            "UPDATE trading_state SET rearmed_at = %s WHERE pod = %s", (clock.now(), ledger.pod)
+        )
     return True
 
 

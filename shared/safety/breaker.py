@@ -47,7 +47,6 @@ def check_and_act(run: Run) -> Export:
             "severity": verdict.severity,
             "trading_state": trading.state,
             "rearm_required": trading.rearm_required,
-            "rearmed_at": facts.rearmed_at.isoformat() if facts.rearmed_at else None,
         },
     }
     _store(run, facts, export)

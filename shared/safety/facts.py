@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,7 +14,6 @@ from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 
 CALLS_WINDOW = timedelta(minutes=5)
-_NOT_A_PERSON = ("migration", "default", "circuit_breaker")
 
 _FACTS = """
 WITH recent_intents AS (
@@ -106,15 +105,10 @@ class Scan:
 
 @dataclass(frozen=True)
 class Facts:
-    """The state of the pod at ``now``. Money in quote currency; ``None`` is not known.
-
-    ``rearmed_at`` is when a person last allowed trading again: by that he accepts the equity of
-    that moment, and drawdown is counted from there. Without it a halt could never be ended.
-    """
+    """The state of the pod at ``now``. Money in quote currency; ``None`` is not known."""
 
     now: datetime
     trading: TradingState
-    rearmed_at: datetime | None
     standing: Standing
     statement_ms: float
     calls: dict[str, Calls]
@@ -145,7 +139,6 @@ def fetch(ledger: Ledger, quote_currency: str) -> Facts:
     """
     now = clock.now()
     trading = state.read(ledger)
-    rearmed_at = _rearmed_at(ledger, trading)
     key = {
         "pod": ledger.pod,
         "now": now,
@@ -165,39 +158,10 @@ def fetch(ledger: Ledger, quote_currency: str) -> Facts:
     return Facts(
         now=now,
         trading=trading,
-        rearmed_at=rearmed_at,
-        standing=_standing(ledger, quote_currency, rearmed_at),
+        standing=equity.standing(ledger, quote_currency, clock.now_ms()),
         statement_ms=statement_ms,
         calls=calls,
         scan=scans[0] if scans else None,
         earlier_scan=scans[1] if len(scans) > 1 else None,
         **row,
     )
-
-
-def _standing(ledger: Ledger, quote_currency: str, rearmed_at: datetime | None) -> Standing:
-    """The pod's standing, with the high-water mark since a person last re-armed."""
-    standing = equity.standing(ledger, quote_currency, clock.now_ms())
-    if rearmed_at is None:
-        return standing
-    row = ledger.one(
-        "SELECT max(equity_quote + coalesce((SELECT sum(amount) FROM transfers t "
-        "WHERE t.pod = e.pod AND t.currency = %s AND t.at > e.at), 0)) AS mark "
-        "FROM equity e WHERE pod = %s AND at >= %s",
-        (quote_currency, ledger.pod, rearmed_at),
-    )
-    mark = row["mark"] if row else None
-    return replace(standing, high_water_quote=standing.equity_quote if mark is None else mark)
-
-
-def _rearmed_at(ledger: Ledger, trading: TradingState) -> datetime | None:
-    """When a person last re-armed; carried from run to run in the health row."""
-    row = ledger.one(
-        "SELECT circuit_breaker->>'rearmed_at' AS rearmed_at FROM health WHERE pod = %s "
-        "ORDER BY at DESC LIMIT 1",
-        (ledger.pod,),
-    )
-    known = datetime.fromisoformat(row["rearmed_at"]) if row and row["rearmed_at"] else None
-    if trading.state == "ACTIVE" and trading.set_by not in _NOT_A_PERSON:
-        return trading.since if known is None else max(known, trading.since)
-    return known

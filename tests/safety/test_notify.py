@@ -17,7 +17,7 @@ from shared.safety import notify
 from tests.conftest import VirtualClock
 from tests.risk.world import World, make_run
 
-TOKEN = "xoxb-secret-of-the-test"
+TOKEN = "xoxb-canary"
 
 
 class Server:

@@ -64,7 +64,6 @@ def facts(**changes: Any) -> Facts:
     values: dict[str, Any] = {
         "now": now,
         "trading": trading(),
-        "rearmed_at": None,
         "standing": standing,
         "statement_ms": 1.0,
         "calls": {"binance": calls()},

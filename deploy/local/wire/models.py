@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -65,7 +65,7 @@ def decide(data: Data) -> dict[str, Any]:
     if not candidates or data["risk_reward"]["reward_to_risk"] < 1:
         return _decision("HOLD", "HOLD", 0.5, 0.1, "INSUFFICIENT_EVIDENCE", "Nothing is worth it.")
     best = candidates[0]
-    confidence = min(0.95, 0.5 * best["ai_score"] + 0.5 * (0.6 + 0.4 * best["score"]))
+    confidence = min(0.95, 0.5 * best["ai_score"] + 0.5 * (0.7 + 0.3 * best["score"]))
     text = f"{best['strategy']} leads with a score of {best['score']:.2f}."
     size = max(0.1, min(1.0, best["score"]))
     code = _CODES[best["strategy"]]
@@ -93,6 +93,29 @@ def validate(data: Data) -> dict[str, Any]:
     }
 
 
+def review(data: Data) -> dict[str, Any]:
+    """The stand-in's reading of a week: what the numbers say, and no adjustment from few trades."""
+    execution = data["metrics"]["execution"]
+    trades, expectancy = execution["trades"], execution["expectancy_quote"]
+    if not trades or expectancy is None:
+        return _review("There are no closed trades to judge by.", "Collect more trades.")
+    return _review(
+        f"{trades} trades with an expectancy of {expectancy:.4f} each.",
+        "Keep the parameters."
+        if expectancy >= 0
+        else "Trade less until the expectancy is above 0.",
+    )
+
+
+def _review(insight: str, recommendation: str) -> dict[str, Any]:
+    return {
+        "insights": [insight],
+        "recommendations": [recommendation],
+        "parameterAdjustments": [],
+        "urgentActions": [],
+    }
+
+
 _CODES = {
     "momentum": "MOMENTUM_CONFIRMED",
     "mean_reversion": "MEAN_REVERSION",
@@ -115,6 +138,13 @@ def _decision(
     }
 
 
+_RULES: dict[str | None, tuple[Callable[[Data], dict[str, Any]], str]] = {
+    "decision": (decide, "candidate_id"),
+    "performance_analysis": (review, "insights"),
+}
+"""By the name of the schema that a request asks for: the rule, and a field that faults break."""
+
+
 async def _chat_completions(request: web.Request) -> web.StreamResponse:
     body = await request.json()
     if not request.headers.get("Authorization", "").startswith("Bearer "):
@@ -133,7 +163,12 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
     failed = await _transport_fault(request, fault)
     if failed is not None:
         return failed
-    answer = _faulty(decide(_user_data(body["messages"])), fault, "candidate_id")
+    schema_name = _schema_name(body)
+    if schema_name not in _RULES:
+        message = f"no rule answers the schema {schema_name!r}"
+        return _openai_error(400, message, "invalid_request_error", "response_format")
+    rule, key_field = _RULES[schema_name]
+    answer = _faulty(rule(_user_data(body["messages"])), fault, key_field)
     text = json.dumps(answer)
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     finish = "stop"
@@ -197,6 +232,12 @@ async def _messages(request: web.Request) -> web.StreamResponse:
         },
         headers={"request-id": f"req_{_digest(body)}"},
     )
+
+
+def _schema_name(body: Data) -> str | None:
+    wanted = body.get("response_format") or {}
+    name: str | None = (wanted.get("json_schema") or {}).get("name")
+    return name
 
 
 def _user_data(messages: list[dict[str, Any]]) -> Data:

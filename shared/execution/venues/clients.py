@@ -58,8 +58,9 @@ def _build(config: Config, venue: str, api_key: str | None, secret: str | None) 
             "apiKey": api_key,
             "secret": secret,
             "timeout": config.request_timeout_ms,
-            # ccxt's own limiter starts empty in each process and makes Kraken wait 3 s a call.
-            "enableRateLimit": not simulated and venue != "kraken",
+            # ccxt's own limiter starts empty in each process and makes Kraken wait 3 s a call; on
+            # a clock that stands still it would wait for ever.
+            "enableRateLimit": not (simulated or clock.is_virtual() or venue == "kraken"),
             "options": _OPTIONS.get(venue, {}),
         }
     )

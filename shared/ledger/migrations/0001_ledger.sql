@@ -13,7 +13,8 @@ CREATE TABLE trading_state (
     rearm_required    boolean NOT NULL DEFAULT false,    -- only a person ends it
     size_factor       numeric NOT NULL DEFAULT 1 CHECK (size_factor > 0 AND size_factor <= 1),
     limit_orders_only boolean NOT NULL DEFAULT false,
-    close_all         boolean NOT NULL DEFAULT false     -- positions are to be closed while HALTED
+    close_all         boolean NOT NULL DEFAULT false,    -- positions are to be closed while HALTED
+    rearmed_at        timestamptz                        -- drawdown is counted from here on
 );
 
 CREATE TABLE arm_tokens (
@@ -239,6 +240,7 @@ CREATE TABLE equity (
     positions_quote numeric NOT NULL,
     PRIMARY KEY (pod, at)
 );
+CREATE INDEX ON equity (pod, equity_quote DESC);   -- the high-water mark without a scan
 
 CREATE TABLE prices (                          -- the last mid of each symbol on each venue
     pod    text NOT NULL,

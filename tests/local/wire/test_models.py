@@ -41,7 +41,12 @@ def data(**changes: Any) -> dict[str, Any]:
 
 def request(model: str = "any", **changes: Any) -> dict[str, Any]:
     content = json.dumps(data())
-    return {"model": model, "messages": [{"role": "user", "content": content}]} | changes
+    body = {"model": model, "messages": [{"role": "user", "content": content}]}
+    return body | {"response_format": _wanting("decision")} | changes
+
+
+def _wanting(schema_name: str) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": schema_name, "schema": {}}}
 
 
 def on_server(use: Callable[[TestClient[Any, Any]], Awaitable[Any]]) -> Any:
@@ -94,6 +99,7 @@ def test_a_message_has_the_documented_shape() -> None:
         ),
         ("/openai/v1/chat/completions", request("fault-no-temperature"), AUTH, 200),
         ("/openai/v1/chat/completions", request("fault-500"), AUTH, 500),
+        ("/openai/v1/chat/completions", request(response_format=_wanting("else")), AUTH, 400),
         ("/openai/v1/chat/completions", request(), AUTH | {"x-fault": "429"}, 429),
         ("/anthropic/v1/messages", request(), VERSION, 401),
         ("/anthropic/v1/messages", request(), AUTH, 400),
@@ -126,8 +132,8 @@ def test_decisions_and_validations_are_the_same_for_the_same_data() -> None:
 def test_the_best_ranked_candidate_is_chosen_unless_reward_is_below_risk() -> None:
     chosen = models.decide(data())
     assert (chosen["candidate_id"], chosen["action"]) == ("c1", "BUY")
-    # half of the ai_score of 0.8 and half of 0.6 + 0.4 * 0.6
-    assert chosen["confidence"] == pytest.approx(0.82)
+    # half of the ai_score of 0.8 and half of 0.7 + 0.3 * 0.6
+    assert chosen["confidence"] == pytest.approx(0.84)
     poor = models.decide(data(risk_reward={"reward_to_risk": 0.9}))
     assert (poor["candidate_id"], poor["action"]) == ("HOLD", "HOLD")
 
@@ -157,3 +163,12 @@ def test_a_storm_with_conflicting_evidence_is_vetoed(
     )
     assert (found["agree"], found["win_probability"]) == (agree, pytest.approx(win_probability))
     assert bool(found["objections"]) != agree
+
+
+def test_a_week_is_read_by_a_rule_over_its_own_numbers() -> None:
+    week = {"metrics": {"execution": {"trades": 12, "expectancy_quote": -0.5}}}
+    review = models.review(week)
+    assert review["insights"] == ["12 trades with an expectancy of -0.5000 each."]
+    assert review["parameterAdjustments"] == []
+    empty = {"metrics": {"execution": {"trades": 0, "expectancy_quote": None}}}
+    assert models.review(empty)["recommendations"] == ["Collect more trades."]
