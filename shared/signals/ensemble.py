@@ -11,6 +11,7 @@ from shared.signals.strategies.base import clip, number
 from shared.signals.types import DIRECTION, Candidate, Market, StrategySignal
 
 MIN_FRACTION = 0.1
+FULL_SIZE_THRESHOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,13 @@ def rank(
 
 
 def rule_fraction(value: float, threshold: float) -> float:
-    """The share of a full size that a score deserves: 0.1 at the threshold, 1 at a score of 1."""
-    return clip(MIN_FRACTION + (1 - MIN_FRACTION) * (value - threshold) / (1 - threshold), 0.1, 1)
+    """The share of a full size that a score deserves.
+
+    0.1 at the threshold and 1 at three times the threshold: strategies seldom agree all at once,
+    so that scores above that are rare.
+    """
+    share = (value - threshold) / ((FULL_SIZE_THRESHOLDS - 1) * threshold)
+    return clip(MIN_FRACTION + (1 - MIN_FRACTION) * share, MIN_FRACTION, 1)
 
 
 def mid_of(market: Market) -> float | None:

@@ -197,7 +197,7 @@ def test_the_candidates_strategy_is_the_one_that_pulls_hardest_its_way() -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0.25, 0.1), (0.625, 0.55), (1.0, 1.0), (0.2, 0.1)]
+    ("value", "expected"), [(0.25, 0.1), (0.5, 0.55), (0.75, 1.0), (1.0, 1.0), (0.2, 0.1)]
 )
 def test_rule_fraction(value: float, expected: float) -> None:
     assert ensemble.rule_fraction(value, 0.25) == pytest.approx(expected)

@@ -128,7 +128,7 @@ def test_without_keys_the_ensemble_decides_and_says_so() -> None:
     final = verdict.conclude(inputs(candidate(), providers=()), [])
     assert (final["action"], final["source"]) == ("BUY", "ensemble")
     assert final["reasoning"].startswith("ENSEMBLE_DECIDES: no model keys are configured")
-    assert final["size"] == pytest.approx(0.55)
+    assert final["size"] == pytest.approx(0.775)  # 0.1 + 0.9 x 0.375 / 0.5
     assert final["confidence"] == 0.66
     assert final["win_probability"] is None
 

@@ -67,7 +67,7 @@ def decide(data: Data) -> dict[str, Any]:
     best = candidates[0]
     confidence = min(0.95, 0.5 * best["ai_score"] + 0.5 * (0.7 + 0.3 * best["score"]))
     text = f"{best['strategy']} leads with a score of {best['score']:.2f}."
-    size = max(0.1, min(1.0, best["score"]))
+    size = max(0.1, min(1.0, 3 * best["score"]))
     code = _CODES[best["strategy"]]
     return _decision(best["id"], best["action"], confidence, size, code, text)
 
@@ -165,8 +165,8 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
         return failed
     schema_name = _schema_name(body)
     if schema_name not in _RULES:
-        message = f"no rule answers the schema {schema_name!r}"
-        return _openai_error(400, message, "invalid_request_error", "response_format")
+        why = f"no rule answers the schema {schema_name!r}"
+        return _openai_error(400, why, "invalid_request_error", "response_format")
     rule, key_field = _RULES[schema_name]
     answer = _faulty(rule(_user_data(body["messages"])), fault, key_field)
     text = json.dumps(answer)

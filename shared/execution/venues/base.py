@@ -34,7 +34,7 @@ class PublicVenue(Protocol):
     def book(self, symbol: str, depth: int = 50) -> Book:
         """The order book, best level first, never crossed, never empty on a side."""
 
-    def trades(self, symbol: str, limit: int = 200) -> list[PublicTrade]:
+    def trades(self, symbol: str, limit: int = 100) -> list[PublicTrade]:
         """The newest public trades, oldest first."""
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:

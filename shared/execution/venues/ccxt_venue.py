@@ -90,7 +90,7 @@ class CcxtVenue:
             )
         return Book(symbol, bids, asks, answer["timestamp"] or clock.now_ms())
 
-    def trades(self, symbol: str, limit: int = 200) -> list[PublicTrade]:
+    def trades(self, symbol: str, limit: int = 100) -> list[PublicTrade]:
         self._ensure_markets()
         with self._reading("trades"):
             answer = self._client.fetch_trades(symbol, None, limit)

@@ -45,7 +45,7 @@ class PaperVenue:
     def book(self, symbol: str, depth: int = 50) -> Book:
         return self._public.book(symbol, depth)
 
-    def trades(self, symbol: str, limit: int = 200) -> list[PublicTrade]:
+    def trades(self, symbol: str, limit: int = 100) -> list[PublicTrade]:
         return self._public.trades(symbol, limit)
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:

@@ -373,8 +373,10 @@ CREATE VIEW trades AS                         -- closed positions that ever held
 SELECT position_id, pod, symbol, sleeve, strategy, decision_id, opened_at, closed_at, close_reason,
        bought_quantity, sold_quantity, average_entry_price, average_exit_price,
        cost_quote, proceeds_quote, fees_quote,
-       quote_flow                                     AS pnl_quote,
-       100 * quote_flow / nullif(cost_quote, 0)       AS return_percent,
+       -- dust that no venue takes stays in the balances: it is worth what the rest was sold for
+       quote_flow + quantity * coalesce(average_exit_price, 0) AS pnl_quote,
+       100 * (quote_flow + quantity * coalesce(average_exit_price, 0)) / nullif(cost_quote, 0)
+                                                      AS return_percent,
        quantity                                       AS dust_quantity
 FROM position_summary
 WHERE closed_at IS NOT NULL AND bought_quantity > 0;
