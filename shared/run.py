@@ -29,6 +29,7 @@ class Run:
     Attributes:
         steps: exports of the earlier steps of this run, by step name.
         run_id, epoch: this run's row in the ledger and its fencing token.
+        earlier_steps_ms: how long the steps before this one took.
     """
 
     config: config.Config
@@ -41,6 +42,7 @@ class Run:
     event_at: datetime
     run_id: int
     epoch: int
+    earlier_steps_ms: float = 0.0
     steps: dict[str, Any] = field(default_factory=dict)
 
     def guard(self) -> None:
@@ -74,31 +76,9 @@ def run_step(
     by ``pd.flow.exit`` without an error.
     """
     watch = clock.Stopwatch()
-    settings = config.load(os.environ, pd.inputs)
-    ledger = open_ledger(settings)
-    context = _trigger(pd)
-    if first:
-        claimed = _claim(ledger, workflow, context)
-        if isinstance(claimed, str):
-            return pd.flow.exit(claimed)
-        run_id, epoch = claimed
-    else:
-        run_id, epoch = _carried(pd)
-    calls = CallLog()
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    run = Run(
-        config=settings,
-        ledger=ledger,
-        cache=cache.Cache(redis_url, settings.pod, calls),
-        calls=calls,
-        workflow=workflow,
-        step=step,
-        trace_id=context["trace_id"],
-        event_at=context["at"],
-        run_id=run_id,
-        epoch=epoch,
-        steps=dict(pd.steps),
-    )
+    run = _open(pd, workflow, step, first=first)
+    if isinstance(run, str):
+        return pd.flow.exit(run)
     try:
         export = body(run)
     except LedgerUnavailable:
@@ -109,10 +89,40 @@ def run_step(
     except Exception as error:
         _close(run, watch, error=f"{step}: {type(error).__name__}: {error}")
         raise
-    calls.flush(ledger, run_id)
+    run.calls.flush(run.ledger, run.run_id)
     if last:
         _close(run, watch)
-    return export | {"run": _identity(run)}
+    return export | {"run": _identity(run, watch)}
+
+
+def _open(pd: Any, workflow: str, step: str, *, first: bool) -> Run | str:
+    """The run of this step, or the reason why there is nothing to do."""
+    settings = config.load(os.environ, pd.inputs)
+    ledger = open_ledger(settings)
+    context = _trigger(pd)
+    if first:
+        claimed = _claim(ledger, workflow, context)
+        if isinstance(claimed, str):
+            return claimed
+        (run_id, epoch), elapsed_ms = claimed, 0.0
+    else:
+        run_id, epoch, elapsed_ms = _carried(pd)
+    calls = CallLog()
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    return Run(
+        config=settings,
+        ledger=ledger,
+        cache=cache.Cache(redis_url, settings.pod, calls),
+        calls=calls,
+        workflow=workflow,
+        step=step,
+        trace_id=context["trace_id"],
+        event_at=context["at"],
+        run_id=run_id,
+        epoch=epoch,
+        earlier_steps_ms=elapsed_ms,
+        steps=dict(pd.steps),
+    )
 
 
 def open_ledger(settings: config.Config) -> Ledger:
@@ -148,15 +158,16 @@ def _claim(ledger: Ledger, workflow: str, context: dict[str, Any]) -> tuple[int,
     return run_id, epoch
 
 
-def _carried(pd: Any) -> tuple[int, int]:
+def _carried(pd: Any) -> tuple[int, int, float]:
     for export in reversed(list(pd.steps.values())):
         value = export.get("$return_value") if isinstance(export, dict) else None
         if isinstance(value, dict) and "run" in value:
-            return int(value["run"]["run_id"]), int(value["run"]["epoch"])
+            run = value["run"]
+            return int(run["run_id"]), int(run["epoch"]), float(run["elapsed_ms"])
     raise DataUnavailable("run: expected run_id and epoch in the export of an earlier step")
 
 
-def _identity(run: Run) -> Export:
+def _identity(run: Run, watch: clock.Stopwatch) -> Export:
     return {
         "run_id": run.run_id,
         "epoch": run.epoch,
@@ -164,11 +175,20 @@ def _identity(run: Run) -> Export:
         "trace_id": run.trace_id,
         "pod": run.config.pod,
         "at_ms": clock.to_ms(run.event_at),
+        "elapsed_ms": round(run.earlier_steps_ms + watch.milliseconds(), 3),
         "trading_mode": run.config.trading_mode,
     }
 
 
 def _close(run: Run, watch: clock.Stopwatch, *, error: str | None = None) -> None:
-    milliseconds = watch.milliseconds()
-    runs.finish(run.ledger, run.run_id, run.epoch, duration_ms=milliseconds, error=error)
+    milliseconds = run.earlier_steps_ms + watch.milliseconds()
+    shown = None if error is None else _without_secrets(run, error)
+    runs.finish(run.ledger, run.run_id, run.epoch, duration_ms=milliseconds, error=shown)
     leases.release(run.ledger, run.workflow, run.epoch)
+
+
+def _without_secrets(run: Run, text: str) -> str:
+    """An error may quote an address or a header: no secret of the configuration is kept with it."""
+    for secret in run.config.secrets():
+        text = text.replace(secret, "(secret)")
+    return text[:2_000]

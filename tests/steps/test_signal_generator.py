@@ -22,7 +22,7 @@ def pd(
     monkeypatch.setenv("POD", ledger.pod)
     export = scan(market(), market("ETH/USDT", ai_score=None))
     run = open_run(ledger, export, "trace-1")
-    export["run"] = {"run_id": run.run_id, "epoch": run.epoch}
+    export["run"] = {"run_id": run.run_id, "epoch": run.epoch, "elapsed_ms": 0.0}
     trigger = {"context": {"trace_id": "trace-1"}, "event": {"timestamp": AT_MS // 1000}}
     return SimpleNamespace(
         inputs={},
