@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from shared import clock
-from shared.errors import DataUnavailable, VenueUnavailable
+from shared.errors import DataUnavailable, OrderDenied, VenueUnavailable
 from shared.execution import parents
 from shared.execution.parents import NewParent
 from shared.execution.types import EntryOrder, Purpose, Urgency
 from shared.execution.venues.base import Venue
 from shared.run import Run
+
+_ROOM_ABOVE_MINIMUM = Decimal("1.1")  # rounding down and a moved price must leave it sendable
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,13 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
 
     Returns:
         The parent's id.
+
+    Raises:
+        OrderDenied: no venue takes an order as small as the whole size.
     """
+    smallest = min(_min_notional(venue, order.symbol) for venue in venues.values())
+    if order.size_quote < smallest * _ROOM_ABOVE_MINIMUM:
+        raise OrderDenied("SIZE_BELOW_MINIMUM", size=order.size_quote, minimum=smallest)
     buy = _Buy(
         order.symbol,
         order.size_quote,

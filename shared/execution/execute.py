@@ -29,7 +29,7 @@ def execute(run: Run) -> Export:
     results += desk.work()
     closed = desk.settle()
     return {
-        "status": _status(risk, results, exits),
+        "status": _status(risk, results, exits, note),
         "reason": note,
         "execution": {
             "orders": [_order(result) for result in results],
@@ -53,7 +53,7 @@ def _carry_out(run: Run, desk: Desk, risk: Export) -> tuple[list[OrderResult], s
     try:
         parent_id = desk.enter(_entry(risk, decision))
     except OrderDenied as denied:
-        return [], str(denied)
+        return [], f"DENIED {denied}"
     return [], f"working {parent_id}"
 
 
@@ -91,11 +91,15 @@ def _entry(risk: Export, decision: Export) -> EntryOrder:
     )
 
 
-def _status(risk: Export, results: list[OrderResult], exits: list[dict[str, Any]]) -> str:
+def _status(
+    risk: Export, results: list[OrderResult], exits: list[dict[str, Any]], note: str
+) -> str:
     if any(result.outcome == "UNKNOWN" for result in results):
         return "UNKNOWN"
     if results or exits:
         return "EXECUTED"
+    if note.startswith("DENIED "):
+        return "REJECTED"
     if risk["approved"]:
         return "WORKING"
     return "IDLE" if risk["action"] == "HOLD" else "REJECTED"

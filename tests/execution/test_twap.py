@@ -10,6 +10,7 @@ from execution_bench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import OrderDenied
 from shared.execution import parents
 from shared.execution.parents import Parent
 
@@ -125,3 +126,13 @@ def test_what_stays_unfilled_ends_by_time(bench: Bench) -> None:
         later.reconcile()
         later.work()
     assert bench.ledger.query("SELECT state FROM parent_orders") == [{"state": "EXPIRED"}]
+
+
+def test_a_size_below_every_minimum_opens_nothing(bench: Bench) -> None:
+    """The minimum is 5 USDT; a tenth of room is left for rounding."""
+    desk = bench.desk()
+    with pytest.raises(OrderDenied, match="SIZE_BELOW_MINIMUM: size=5.49, minimum=5"):
+        desk.enter(bench.entry("5.49"))
+    assert bench.ledger.query("SELECT 1 FROM positions") == []
+    desk.enter(bench.entry("5.5"))
+    assert len(bench.ledger.query("SELECT 1 FROM parent_orders")) == 1
