@@ -147,7 +147,8 @@ def start_wire(
         port: 0 for any that is free.
 
     Raises:
-        ConfigurationError: an amount is not finite, or is negative.
+        ConfigurationError: an amount is not finite or is negative, or the market source that
+            ``spec`` names cannot be opened.
         WireFailed: the process ended, or did not listen in time.
     """
     keys = make_credentials(seed) if credentials is None else credentials
@@ -193,4 +194,8 @@ def _wait_for_port(process: subprocess.Popen[str]) -> int:
             f"the simulated wire did not start within {_START_SECONDS:.0f} s, "
             f"exit code {process.returncode}"
         )
-    return int(json.loads(line)["port"])
+    announced = json.loads(line)
+    if "error" in announced:
+        process.wait()
+        raise ConfigurationError(announced["error"])
+    return int(announced["port"])

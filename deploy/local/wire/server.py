@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -21,16 +19,17 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+import uvloop
 from aiohttp import web
 
 from deploy.local.market.source import MarketSource, SourceSpec, open_source
-from deploy.local.wire import control
+from deploy.local.wire import control, models, slack
 from deploy.local.wire.feed import Feed
 from deploy.local.wire.rules import VENUES
 from deploy.local.wire.sentiment import fear_greed_answer
 from deploy.local.wire.venues import personalities
 from deploy.local.wire.venues.base import Credentials, Personality, WireRequest
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, TradingLoopError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -99,17 +98,7 @@ class Wire:
 
     def _stand_ins(self) -> dict[str, web.Application]:
         """The models' and Slack's applications, by the path that each is mounted under."""
-        found: dict[str, web.Application] = {}
-        if importlib.util.find_spec("deploy.local.wire.models") is not None:
-            from deploy.local.wire.models import build_apps
-
-            found |= build_apps()
-        if importlib.util.find_spec("deploy.local.wire.slack") is not None:
-            slack = importlib.import_module("deploy.local.wire.slack")
-            found["/slack"] = slack.build_app(lambda: self.now_ms)
-        for prefix in sorted({"/openai", "/anthropic", "/slack"} - set(found)):
-            print(f"{prefix} answers 404: its stand-in is not installed", file=sys.stderr)
-        return found
+        return models.build_apps() | {"/slack": slack.build_app(lambda: self.now_ms)}
 
     async def _fear_greed(self, request: web.Request) -> web.Response:
         self.requests["fng"] += 1
@@ -198,23 +187,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--credentials", default="{}", help="by venue: api_key and secret, JSON")
     parser.add_argument("--now-ms", type=int, required=True, help="the virtual time to start at")
     options = parser.parse_args(arguments)
-    wire = Wire(
-        open_source(SourceSpec.from_json(options.spec)),
-        seed=options.seed,
-        balances=parse_balances(options.balances),
-        credentials=parse_credentials(options.credentials),
-        now_ms=options.now_ms,
-    )
-    _run(serve(wire, options.port))
-
-
-def _run(coroutine: Any) -> None:
-    if importlib.util.find_spec("uvloop") is None:
-        asyncio.run(coroutine)
-        return
-    import uvloop
-
-    uvloop.run(coroutine)
+    try:
+        wire = Wire(
+            open_source(SourceSpec.from_json(options.spec)),
+            seed=options.seed,
+            balances=parse_balances(options.balances),
+            credentials=parse_credentials(options.credentials),
+            now_ms=options.now_ms,
+        )
+    except TradingLoopError as error:
+        # The parent reads this line where it expects the port, and tells the person.
+        print(json.dumps({"error": str(error)}), flush=True)
+        sys.exit(2)
+    uvloop.run(serve(wire, options.port))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_the_process_ends_when_its_parent_lets_go_of_it() -> None:
 
 def test_a_wire_that_cannot_start_says_so() -> None:
     missing = SourceSpec("recorded", ("BTC/USDT",), START_MS, 1.0, 0, "/nowhere")
-    with pytest.raises(WireFailed, match="did not start"):
+    with pytest.raises(ConfigurationError, match="expected a folder, /nowhere is none"):
         start_wire(missing, now_ms=START_MS, balances={})
 
 
