@@ -13,16 +13,9 @@ from typing import Any
 from shared.cache import Cache
 from shared.errors import VenueUnavailable
 from shared.execution.types import MarketRules
+from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
-
-# Published fees of the lowest volume tier in basis points (taker, maker), for accounts without keys
-_PUBLIC_FEES_BPS: dict[str, tuple[str, str]] = {
-    "binance": ("10", "10"),
-    "binanceus": ("10", "10"),
-    "kraken": ("40", "25"),
-    "coinbase": ("60", "40"),
-}
 
 
 class Catalogue:
@@ -83,11 +76,11 @@ class Catalogue:
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
         fees = self._client.fetch_trading_fees() if self._asks_for_fees() else {}
-        taker, maker = (Decimal(bps) / 10_000 for bps in _PUBLIC_FEES_BPS[self._name])
+        entry = ENTRY_TIER[self._name]
         for market in wanted:
             own = fees.get(market["symbol"]) or {}
-            market["taker"] = float(own["taker"]) if own.get("taker") else float(taker)
-            market["maker"] = float(own["maker"]) if own.get("maker") else float(maker)
+            market["taker"] = float(own["taker"] if own.get("taker") else entry.taker_bps / 10_000)
+            market["maker"] = float(own["maker"] if own.get("maker") else entry.maker_bps / 10_000)
 
     def _asks_for_fees(self) -> bool:
         return bool(self._client.apiKey) and bool(self._client.has.get("fetchTradingFees"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.signals.fees import ENTRY_TIER
+from shared.market.fees import ENTRY_TIER
 from shared.signals.strategies.base import abstain, number, opinion
 from shared.signals.types import Context, Market, Signal, StrategySignal
 

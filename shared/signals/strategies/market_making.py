@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from shared.signals.fees import ENTRY_TIER
+from shared.market.fees import ENTRY_TIER
 from shared.signals.strategies.base import abstain, opinion, required, timeframe
 from shared.signals.types import Context, Market, Signal, StrategySignal
 
