@@ -97,6 +97,24 @@ class Exchange:
         original = self._original_of(request)
         if original is not None:
             return original
+        order = self.check(request)
+        rules = self._rules_of(request.symbol)
+        self.settlement.reserve(order, self._needed(order))
+        self.orders[order.order_id] = self._open[order.order_id] = order
+        if request.client_order_id is not None:
+            self._by_client_id[request.client_order_id] = order
+        if not order.waits_for_stop:
+            self._take_from_book(order, rules)
+            if order.is_open and (request.time_in_force == "IOC" or request.limit_price is None):
+                self._close(order, Status.EXPIRED)
+        return order
+
+    def check(self, request: OrderRequest) -> Order:
+        """The order that ``place`` would accept, were there the funds for it; nothing changes.
+
+        Raises:
+            Refused: the venue's rules do not allow it.
+        """
         rules = self._rules_of(request.symbol)
         self._check_increments(request, rules)
         quantity = self._quantity(request, rules)
@@ -108,14 +126,6 @@ class Exchange:
             self._first_id + len(self.orders), request, quantity, self.now_ms, self.now_ms
         )
         order.triggered = triggered
-        self.settlement.reserve(order, self._needed(order))
-        self.orders[order.order_id] = self._open[order.order_id] = order
-        if request.client_order_id is not None:
-            self._by_client_id[request.client_order_id] = order
-        if not order.waits_for_stop:
-            self._take_from_book(order, rules)
-            if order.is_open and (request.time_in_force == "IOC" or request.limit_price is None):
-                self._close(order, Status.EXPIRED)
         return order
 
     def cancel(self, order: Order) -> Order:

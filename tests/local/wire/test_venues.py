@@ -332,3 +332,25 @@ def test_the_venues_differ_by_a_few_basis_points(wire: RunningWire) -> None:
     spread_bps = (max(mids) - min(mids)) / min(mids) * 10_000
     assert len(set(mids)) == 3
     assert 0 < spread_bps < 10
+
+
+# Kraken's dry run
+
+
+def test_kraken_validates_an_order_without_placing_it(wire: RunningWire) -> None:
+    """AddOrder with ``validate``: "Validate inputs only. Do not submit order."; no ``txid``."""
+    client = wire.client("kraken")
+    client.load_markets()
+    order = {"pair": "XBTUSDT", "type": "buy", "ordertype": "limit", "price": "90000"}
+    order |= {"volume": "0.01", "cl_ord_id": "dry-run", "validate": "true"}
+    answer = client.private_post_addorder(order)
+    assert answer["result"] == {"descr": {"order": "buy 0.01000000 XBTUSDT @ limit 90000"}}
+    assert client.fetch_open_orders(SYMBOL) == []
+    assert client.fetch_balance()["USDT"]["used"] == 0
+    # Funds are no input: traders without any have seen such orders pass.
+    assert "descr" in client.private_post_addorder(order | {"volume": "1000"})["result"]
+    with pytest.raises(ccxt.InvalidOrder, match="minimum"):
+        client.private_post_addorder(order | {"volume": "0.00001"})
+    placed = client.private_post_addorder(order | {"validate": "false"})
+    assert len(placed["result"]["txid"]) == 1
+    assert len(client.fetch_open_orders(SYMBOL)) == 1

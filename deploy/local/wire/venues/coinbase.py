@@ -143,7 +143,7 @@ class Coinbase(CoinbaseMarket):
             shape.account_v2(name, account.total(name), self.now_ms)
             for name in account.currencies()
         ]
-        return {"pagination": {"next_uri": None, "limit": 250, "order": "desc"}, "data": rows}
+        return {"pagination": shape.WHOLE_PAGE, "data": rows}
 
     # Orders
 

@@ -109,6 +109,18 @@ KEY_PERMISSIONS: JSON = {
     "portfolio_type": "DEFAULT",
 }
 
+# v2 answers with all accounts at once, so no page has a neighbour.
+WHOLE_PAGE: JSON = {
+    "ending_before": None,
+    "starting_after": None,
+    "previous_ending_before": None,
+    "next_starting_after": None,
+    "limit": 250,
+    "order": "desc",
+    "previous_uri": None,
+    "next_uri": None,
+}
+
 
 def crypto_currency(name: str, index: int) -> JSON:
     return {
@@ -235,7 +247,16 @@ def account_v2(currency: str, total: Decimal, now_ms: int) -> JSON:
         "name": f"{currency} Wallet",
         "primary": False,
         "type": "wallet",
-        "currency": {"code": currency, "name": currency, "exponent": 8, "type": "crypto"},
+        "currency": {
+            "asset_id": account_uuid(f"asset {currency}"),
+            "code": currency,
+            "name": currency,
+            "color": "#000000",
+            "exponent": 8,
+            "slug": currency.lower(),
+            "type": "crypto",
+            "rewards": None,
+        },
         "balance": {"amount": text(total), "currency": currency},
         "created_at": "2023-01-04T06:20:06Z",
         "updated_at": iso_seconds(now_ms),
@@ -310,7 +331,11 @@ def order(order: Order) -> JSON:
         "cancel_message": "User requested cancel" if order.status is Status.CANCELLED else "",
         "order_placement_source": "RETAIL_ADVANCED",
         "outstanding_hold_amount": text(order.reserved),
+        "is_liquidation": False,
         "last_fill_time": iso_micros(order.fills[-1].at_ms) if order.fills else None,
+        "edit_history": [],
+        "leverage": "",
+        "margin_type": "UNKNOWN_MARGIN_TYPE",
     }
 
 

@@ -119,6 +119,15 @@ class Kraken(KrakenMarket):
     # Orders
 
     def _add_order(self, params: Params) -> JSON:
+        """Place an order; with ``validate`` only check its inputs, which tells nothing of funds."""
+        request = self._order_request(params)
+        only_checks = params.get("validate", "false").lower() != "false"
+        order = self.exchange.check(request) if only_checks else self.exchange.place(request)
+        volume = request.quote_quantity or order.quantity
+        answer: JSON = {"descr": {"order": shape.description(order, volume)}}
+        return answer if only_checks else answer | {"txid": [shape.order_txid(order)]}
+
+    def _order_request(self, params: Params) -> OrderRequest:
         order_type = _TYPES.get(params.get("ordertype", ""))
         side = params.get("type")
         time_in_force = params.get("timeinforce", "GTC")
@@ -144,24 +153,18 @@ class Kraken(KrakenMarket):
         stops = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
         if stops and price is None:
             raise Refused(Reason.BAD_PARAMETER, "price")
-        order = self.exchange.place(
-            OrderRequest(
-                symbol=self._symbol(params.get("pair", "")),
-                side="buy" if side == "buy" else "sell",
-                order_type=order_type,
-                time_in_force="IOC" if time_in_force == "IOC" else "GTC",
-                quantity=None if in_quote else volume,
-                quote_quantity=volume if in_quote else None,
-                limit_price=limit.get(order_type),
-                stop_price=price if stops else None,
-                client_order_id=client_order_id,
-                post_only="post" in flags,
-            )
+        return OrderRequest(
+            symbol=self._symbol(params.get("pair", "")),
+            side="buy" if side == "buy" else "sell",
+            order_type=order_type,
+            time_in_force="IOC" if time_in_force == "IOC" else "GTC",
+            quantity=None if in_quote else volume,
+            quote_quantity=volume if in_quote else None,
+            limit_price=limit.get(order_type),
+            stop_price=price if stops else None,
+            client_order_id=client_order_id,
+            post_only="post" in flags,
         )
-        return {
-            "descr": {"order": shape.description(order, volume)},
-            "txid": [shape.order_txid(order)],
-        }
 
     def _query_orders(self, params: Params) -> JSON:
         with_trades = params.get("trades", "").lower() == "true"

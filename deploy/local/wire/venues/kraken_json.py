@@ -290,7 +290,7 @@ def order(order: Order, with_trades: bool) -> JSON:
         "stopprice": text(request.stop_price or Decimal(0), 5),
         "limitprice": "0.00000",
         "misc": "stopped" if order.triggered else "",
-        "oflags": "fciq,post" if request.post_only else "fciq",
+        "oflags": "post,fciq" if request.post_only else "fciq",
         "reason": None,
     }
     if order.status is Status.EXPIRED:
