@@ -42,12 +42,16 @@ class TradingState:
 
 
 def read(ledger: Ledger, *, lock: bool = False) -> TradingState:
-    """The state in force. ``lock`` holds it until the transaction ends, so no halt can slip by."""
+    """The state in force.
+
+    ``lock`` holds it until the transaction ends: no halt can slip by, and no other order. Two
+    workflows have two leases, and both would pass a limit that only one of them may use up.
+    """
     sql = (
         "SELECT state, reason, set_by, since, pause_until, rearm_required, size_factor, "
         "limit_orders_only, close_all, rearmed_at FROM trading_state WHERE pod = %s"
     )
-    row = ledger.one(sql + " FOR SHARE" if lock else sql, (ledger.pod,))
+    row = ledger.one(sql + " FOR NO KEY UPDATE" if lock else sql, (ledger.pod,))
     if row is None:
         # A pod without a row has never been set up: nothing may trade.
         return TradingState(

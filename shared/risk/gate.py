@@ -2,8 +2,9 @@
 
 ``check`` runs inside the transaction that writes the intent, after ``run.guard()``. It holds the
 trading state row, so that a halt either comes before the order and stops it or waits until the
-intent is committed. One function is one control; ``CONTROLS`` is the order in which they run.
-Whatever a control needs and cannot find denies: nothing passes for want of data.
+intent is committed; so does the order of another workflow, which then finds this one's intent.
+One function is one control; ``CONTROLS`` is the order in which they run. Whatever a control needs
+and cannot find denies: nothing passes for want of data.
 """
 
 from __future__ import annotations
