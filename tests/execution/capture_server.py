@@ -81,6 +81,7 @@ FAULTS: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
     "502": lambda handler: reply(handler, 502, {}),
     "503 with Retry-After": lambda handler: reply(handler, 503, {}, Retry_After="0"),
     "429 with Retry-After": lambda handler: reply(handler, 429, {}, Retry_After="0"),
+    "307 to itself": lambda handler: reply(handler, 307, {}, Location=handler.path),
     "an answer cut short": reply_part,
     "no answer": hang_up,
 }

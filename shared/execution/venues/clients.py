@@ -65,6 +65,8 @@ def _build(config: Config, venue: str, api_key: str | None, secret: str | None) 
         }
     )
     built.options["maxRetriesOnFailure"] = 0
+    # A redirect would send an order again, and its key to whatever place the answer names.
+    built.session.max_redirects = 0
     built.milliseconds = clock.now_ms
     built.seconds = lambda: clock.now_ms() // 1000
     if venue == "kraken":
