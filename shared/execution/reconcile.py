@@ -16,6 +16,7 @@ from shared.errors import VenueUnavailable
 from shared.execution import fills, intents
 from shared.execution.intents import QUARANTINE, Unresolved
 from shared.execution.sending import acknowledge, import_fills
+from shared.execution.types import VenueOrder
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events, state
 from shared.run import Run
@@ -61,7 +62,7 @@ def _resolve(
     run: Run, venues: Mapping[str, Venue], unresolved: Unresolved, found: Reconciliation
 ) -> None:
     """Ask the venue by our own id. An entry is never sent again, whatever the answer."""
-    intent_id = unresolved.intent_id
+    intent_id, asked_at = unresolved.intent_id, clock.now()
     try:
         venue = venues[unresolved.venue]
         order = venue.find_order(intent_id, unresolved.symbol, unresolved.sent_at)
@@ -71,9 +72,10 @@ def _resolve(
         return
     if order is not None:
         acknowledge(run, intent_id, venue.name, order)
-        import_fills(run, venue, intent_id, order, unresolved.sent_at)
+        if not import_fills(run, venue, intent_id, order, unresolved.sent_at):
+            found.unread.append(f"{venue.name}: fills of {intent_id}")
         found.resolved.append(intent_id)
-    elif clock.now() > unresolved.valid_until + QUARANTINE:
+    elif asked_at > unresolved.valid_until + QUARANTINE:
         intents.settle(run.ledger, intent_id, "DEAD", "no venue query shows it after quarantine")
         events.record(run.ledger, "ORDER_DEAD", {"intent": intent_id, "venue": venue.name})
         found.resolved.append(intent_id)
@@ -89,7 +91,8 @@ def _refresh_open_orders(run: Run, venues: Mapping[str, Venue], found: Reconcili
         except (VenueUnavailable, KeyError) as error:
             found.unread.append(f"{row['venue']}: {error}")
             continue
-        import_fills(run, venue, row["intent_id"], order, row["sent_at"])
+        if not import_fills(run, venue, row["intent_id"], order, row["sent_at"]):
+            found.unread.append(f"{venue.name}: fills of {row['intent_id']}")
         found.refreshed += 1
 
 
@@ -107,7 +110,7 @@ def _compare_account(run: Run, venue: Venue, found: Reconciliation) -> None:
         difference = total - expected.get(currency, Decimal(0))
         if abs(difference) > BALANCE_TOLERANCE:
             _report_difference(run, venue.name, currency, total, difference, found)
-    _look_for_foreign_orders(run, venue, [order.venue_order_id for order in resting], found)
+    _look_for_foreign_orders(run, venue, resting, found)
 
 
 def _expected_balances(run: Run, venue_name: str) -> dict[str, Decimal]:
@@ -147,15 +150,27 @@ def _report_difference(
 
 
 def _look_for_foreign_orders(
-    run: Run, venue: Venue, resting: list[str], found: Reconciliation
+    run: Run, venue: Venue, resting: list[VenueOrder], found: Reconciliation
 ) -> None:
     if not resting:
         return
+    # Ours by the venue's id, or by our own while another run is still waiting for the answer.
     rows = run.ledger.query(
-        "SELECT venue_order_id FROM orders WHERE venue = %s AND venue_order_id = ANY(%s)",
-        (venue.name, resting),
+        "SELECT i.client_order_id, o.venue_order_id FROM intents i LEFT JOIN orders o "
+        "USING (intent_id) WHERE i.venue = %s "
+        "AND (o.venue_order_id = ANY(%s) OR i.client_order_id = ANY(%s))",
+        (
+            venue.name,
+            [order.venue_order_id for order in resting],
+            [order.client_order_id for order in resting],
+        ),
     )
-    foreign = sorted(set(resting) - {row["venue_order_id"] for row in rows})
+    ours = {value for row in rows for value in row.values() if value is not None}
+    foreign = sorted(
+        order.venue_order_id
+        for order in resting
+        if order.venue_order_id not in ours and order.client_order_id not in ours
+    )
     if not foreign or found.still_unknown:
         return  # an order of an unresolved intent of ours would look foreign
     found.foreign_orders.extend(foreign)

@@ -69,7 +69,14 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
 
 
 def acknowledge(run: Run, intent_id: str, venue_name: str, order: VenueOrder) -> None:
-    """Note that the venue has the order."""
+    """Note that the venue has the order.
+
+    What it says to have filled is noted with the fills themselves: an order whose fills are not
+    in the ledger stays open there, so that they are asked for however this run ends. Needs no
+    lease: it tells what has happened, and who sent an order must be able to say so.
+    """
+    if order.filled_quantity > 0:
+        order = _still_open(order, Decimal(0))
     with run.ledger.transaction():
         intents.settle(run.ledger, intent_id, "ACKNOWLEDGED")
         fills.record_order(run.ledger, intent_id, venue_name, order)
@@ -97,11 +104,20 @@ def import_fills(
         fills.record_fills(run.ledger, venue.name, own)
         recorded = fills.filled_of(run.ledger, intent_id)
         complete = recorded >= order.filled_quantity
-        if not complete and order.status != "open":
-            # Closed on the venue but fills are still to come: keep asking.
-            order = dataclasses.replace(order, status="open")
+        if not complete:  # it may be closed on the venue, but fills are still to come: keep asking
+            order = _still_open(order, recorded)
         fills.record_order(run.ledger, intent_id, venue.name, order)
     return complete
+
+
+def _still_open(order: VenueOrder, recorded: Decimal) -> VenueOrder:
+    """As it counts in the limits while fills are missing: what has no fill yet is under way."""
+    return dataclasses.replace(
+        order,
+        status="open",
+        filled_quantity=recorded,
+        average_price=order.average_price if recorded > 0 else None,
+    )
 
 
 def _result(intent: Intent, outcome: str, detail: str = "") -> OrderResult:

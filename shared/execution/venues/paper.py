@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from shared import clock
-from shared.errors import OrderRejected
+from shared.errors import OrderRejected, VenueUnavailable
 from shared.execution.rounding import floor_to
 from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
 from shared.execution.venues.base import PublicVenue
@@ -79,7 +79,21 @@ class PaperVenue:
         return self._orders.get(f"paper-{client_order_id}")
 
     def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
-        return self._orders[venue_order_id]
+        """As it was filled in this process; one that an earlier process left unfinished expired."""
+        known = self._orders.get(venue_order_id)
+        if known is not None:
+            return known
+        row = self._ledger.one(
+            "SELECT i.client_order_id, i.side, i.quantity FROM orders o JOIN intents i "
+            "USING (intent_id) WHERE o.pod = %s AND o.venue = %s AND o.venue_order_id = %s",
+            (self._ledger.pod, self.name, venue_order_id),
+        )
+        if row is None:
+            raise VenueUnavailable(f"{self.name}: order {venue_order_id}: paper knows none")
+        return VenueOrder(
+            venue_order_id, row["client_order_id"], symbol, row["side"], "expired",
+            row["quantity"], Decimal(0), None,
+        )  # fmt: skip
 
     def cancel(self, venue_order_id: str, symbol: str) -> None:
         """Nothing rests on paper."""

@@ -1,0 +1,172 @@
+"""What could lose money: each test is a fault that was found by reading the code line by line."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from execution_bench import Bench
+
+from shared.errors import VenueUnavailable
+from shared.execution import reconcile, sending
+from shared.execution.desk import Desk
+from shared.execution.types import OrderTicket, VenueFill, VenueOrder
+from shared.execution.venues.paper import PaperVenue
+
+BTC = "BTC/USDT"
+
+
+def position_of(bench: Bench) -> int:
+    row = bench.ledger.one("SELECT position_id FROM positions WHERE closed_at IS NULL")
+    assert row is not None
+    return int(row["position_id"])
+
+
+def open_position(bench: Bench) -> int:
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    assert [result.outcome for result in desk.work()] == ["FILLED"]
+    return position_of(bench)
+
+
+def answers_at_once(bench: Bench) -> None:
+    """As Binance does: the answer to an order tells at once what it has filled."""
+    venue = bench.venues["binance"]
+    submit = venue.submit
+
+    def answer(ticket: OrderTicket) -> VenueOrder:
+        submit(ticket)
+        return venue.orders[ticket.client_order_id]
+
+    venue.submit = answer  # type: ignore[method-assign]
+
+
+# An order that the venue calls filled, and fills that are not in the ledger -----------------------
+
+
+def test_fills_are_fetched_after_a_death_between_answer_and_fills(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers_at_once(bench)
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sending, "import_fills", _die)
+        desk.work()
+    later = bench.desk()
+    later.reconcile()
+    later.settle()
+    assert bench.held() == bench.venues["binance"].account["BTC"] > 0
+    assert bench.ledger.one("SELECT closed_at FROM positions") == {"closed_at": None}
+
+
+def test_fills_that_could_not_be_read_are_asked_for_again(bench: Bench) -> None:
+    answers_at_once(bench)
+    venue = bench.venues["binance"]
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    fills = venue.fills
+    venue.fills = _unavailable  # type: ignore[method-assign]
+    desk.work()
+    assert bench.held() == 0
+    found = bench.desk().reconcile()
+    assert not found.clean
+    assert found.unread == [f"binance: fills of {venue.sent[0].client_order_id}"]
+    venue.fills = fills  # type: ignore[method-assign]
+    bench.desk().reconcile()
+    assert bench.held() == venue.account["BTC"] > 0
+
+
+def test_a_sale_without_its_fills_is_not_sold_again(bench: Bench) -> None:
+    position_id = open_position(bench)
+    answers_at_once(bench)
+    venue = bench.venues["binance"]
+    venue.fills = _unavailable  # type: ignore[method-assign]
+    for _ in range(3):
+        desk = bench.desk()
+        desk.reconcile()
+        desk.exit(position_id, reason="stop")
+    assert [ticket.side for ticket in venue.sent] == ["buy", "sell"]
+
+
+def test_a_paper_order_that_died_before_its_fills_does_not_block_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paper() -> Desk:
+        """The desk of a new process, whose paper venue remembers nothing."""
+        return Desk(bench.desk()._run, {"binance": PaperVenue(bench.venues["binance"], ledger)})
+
+    ledger = bench.ledger
+    desk = paper()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sending, "import_fills", _die)
+        desk.work()
+    assert ledger.query("SELECT status FROM orders") == [{"status": "open"}]
+    assert paper().reconcile().clean
+    assert ledger.query("SELECT status FROM orders") == [{"status": "expired"}]
+
+
+def _die(*_: Any) -> bool:
+    raise KeyboardInterrupt
+
+
+def _unavailable(symbol: str, since: Any) -> list[VenueFill]:
+    raise VenueUnavailable("binance: fills: RequestTimeout")
+
+
+# What an answer proves --------------------------------------------------------------------------
+
+
+def test_an_answer_from_before_the_quarantine_is_no_proof_of_death(bench: Bench) -> None:
+    """The query came back empty, then the process stood still until the quarantine was over."""
+    venue = bench.venues["binance"]
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    venue.next_submit, venue.hides_orders = "lose answer", True
+    desk.work()
+    find = venue.find_order
+
+    def slow(*arguments: Any) -> VenueOrder | None:
+        answer = find(*arguments)
+        bench.time.advance(minutes=10)
+        return answer
+
+    venue.find_order = slow  # type: ignore[method-assign]
+    later = bench.desk()
+    assert later.reconcile(compare_accounts=False).still_unknown
+    assert bench.states() == ["UNKNOWN"]
+    venue.find_order, venue.hides_orders = find, False  # type: ignore[method-assign]
+    bench.desk().reconcile()
+    assert bench.held() == venue.account["BTC"] > 0
+
+
+def test_an_order_that_another_run_is_sending_is_not_foreign(bench: Bench) -> None:
+    """Its intent is committed, its answer is not there yet, and it rests on the venue."""
+    venue = bench.venues["binance"]
+    desk = bench.desk()
+
+    def submit(ticket: OrderTicket) -> VenueOrder:
+        resting = VenueOrder(
+            "binance-9", ticket.client_order_id, BTC, "buy", "open", ticket.quantity, Decimal(0),
+            None,
+        )  # fmt: skip
+        venue.resting.append(resting)
+        raise KeyboardInterrupt
+
+    desk.reconcile()
+    desk.enter(bench.entry())
+    original, venue.submit = venue.submit, submit  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        desk.work()
+    venue.submit = original  # type: ignore[method-assign]
+    # another run has read the unresolved intents just before this one was written
+    found = reconcile.Reconciliation()
+    reconcile._compare_account(desk._run, venue, found)
+    assert found.foreign_orders == []
