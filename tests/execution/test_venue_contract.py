@@ -80,7 +80,7 @@ def test_rules_are_complete(venue: CcxtVenue) -> None:
     rules = venue.rules("BTC/USDT")
     assert 0 < rules.quantity_step <= rules.min_quantity or rules.min_notional > 0
     assert rules.price_tick > 0
-    expected = {"binance": (10, 10), "kraken": (40, 25), "coinbase": (60, 40)}[venue.name]
+    expected = {"binance": (10, 10), "kraken": (40, 25), "coinbase": (120, 60)}[venue.name]
     assert (rules.taker_fee_bps, rules.maker_fee_bps) == expected
 
 

@@ -70,8 +70,8 @@ VENUE_RULES: dict[VenueName, VenueRules] = {
     ),
     "coinbase": VenueRules(
         "coinbase",
+        Decimal(120),
         Decimal(60),
-        Decimal(40),
         "quote",
         "return_original",
         stop_triggers_at_once=False,

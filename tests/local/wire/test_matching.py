@@ -281,7 +281,7 @@ def test_coinbase_answers_a_known_client_id_with_the_original_order() -> None:
 def test_cancel_gives_the_reserve_back_and_works_once() -> None:
     venue = exchange("coinbase")
     order = place(venue, limit_price="99000")
-    assert venue.account.locked["USDT"] == Decimal("9900") * (1 + Decimal("0.006"))
+    assert venue.account.locked["USDT"] == Decimal("9900") * (1 + Decimal("0.012"))
     venue.cancel(order)
     assert dict(venue.account.free)["USDT"] == FUNDS["USDT"]
     with pytest.raises(Refused):

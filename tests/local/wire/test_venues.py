@@ -13,8 +13,8 @@ from tests.local.wire.fakes import MINUTE_MS, START_MS
 VENUES = ("binance", "coinbase", "kraken")
 SYMBOL = "BTC/USDT"
 # Columns: what a venue's documentation says; ccxt must read it out of the answers.
-TAKER = {"binance": 0.001, "coinbase": 0.006, "kraken": 0.004}
-MAKER = {"binance": 0.001, "coinbase": 0.004, "kraken": 0.0025}
+TAKER = {"binance": 0.001, "coinbase": 0.012, "kraken": 0.004}
+MAKER = {"binance": 0.001, "coinbase": 0.006, "kraken": 0.0025}
 CANDLE_CAP = {"binance": 1000, "coinbase": 300, "kraken": 720}
 CLIENT_ID = {"binance": "clientOrderId", "coinbase": "client_order_id", "kraken": "clientOrderId"}
 every_venue = pytest.mark.parametrize("venue", VENUES)
@@ -320,7 +320,7 @@ def test_what_only_kraken_has(client: Any) -> None:
 def test_what_only_coinbase_has(client: Any) -> None:
     permissions = client.v3_private_get_brokerage_key_permissions()
     assert permissions["can_transfer"] is False
-    assert client.fetch_trading_fees()[SYMBOL]["maker"] == 0.004
+    assert client.fetch_trading_fees()[SYMBOL]["maker"] == 0.006
     assert client.v3_private_get_brokerage_products()["num_products"] in (5, "5")
 
 
