@@ -51,7 +51,7 @@ def test_marketable_order_pays_the_book_and_the_fee_in_what_it_receives_on_binan
     assert venue.account.locked["USDT"] == 0
 
 
-@pytest.mark.parametrize(("venue_name", "taker_bps"), [("coinbase", 60), ("kraken", 40)])
+@pytest.mark.parametrize(("venue_name", "taker_bps"), [("coinbase", 120), ("kraken", 40)])
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_fee_in_quote_on_the_other_venues(venue_name: str, taker_bps: int, side: str) -> None:
     venue = exchange(venue_name)

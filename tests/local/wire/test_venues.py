@@ -160,7 +160,7 @@ def test_market_order(client: Any, venue: str) -> None:
     sent = client.create_order(SYMBOL, "market", "buy", 0.002, price)
     order = client.fetch_order(sent["id"], SYMBOL)
     assert order["status"] == "closed"
-    assert order["filled"] == pytest.approx(0.002, rel=0.01)
+    assert order["filled"] == pytest.approx(0.002, rel=0.015)  # Coinbase takes its fee of it
     sold = client.create_order(SYMBOL, "market", "sell", 0.001)
     assert client.fetch_order(sold["id"], SYMBOL)["filled"] == 0.001
 
