@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from deploy.local.events import Request
+from deploy.local.events import Request, http_event
+from deploy.local.flow import LINK_PREFIX, Ending, PausedRuns
 from deploy.local.manifest import HttpTrigger, Project, Workflow
-from deploy.local.platform import Response, WorkflowResult
+from deploy.local.pd import Response
+from deploy.local.platform import WorkflowResult
 from deploy.local.processes import LOOPBACK
 from shared.errors import ConfigurationError
 from shared.ledger import connection
@@ -29,15 +31,24 @@ class HttpWorkflows:
     Args:
         serve: runs a workflow for a request.
         port: the port of the loopback interface; 0 takes a free one.
+        paused: runs whose links, ``resume_url`` and ``cancel_url``, are served as well.
     """
 
-    def __init__(self, project: Project, serve: Serve, port: int = DEFAULT_PORT) -> None:
+    def __init__(
+        self,
+        project: Project,
+        serve: Serve,
+        port: int = DEFAULT_PORT,
+        *,
+        paused: PausedRuns[Any] | None = None,
+    ) -> None:
         routes = {
             (workflow.trigger.method, workflow.trigger.path): workflow
             for workflow in project.workflows
             if isinstance(workflow.trigger, HttpTrigger)
         }
-        handler = type("Handler", (_Handler,), {"routes": routes, "serve": staticmethod(serve)})
+        values = {"routes": routes, "serve": staticmethod(serve), "paused": paused}
+        handler = type("Handler", (_Handler,), values)
         try:
             self._server = ThreadingHTTPServer((LOOPBACK, port), handler)
         except OSError as error:
@@ -48,6 +59,7 @@ class HttpWorkflows:
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._running = False
+        self._paused = paused
 
     @property
     def url(self) -> str:
@@ -57,6 +69,8 @@ class HttpWorkflows:
     def start(self) -> None:
         self._thread.start()
         self._running = True
+        if self._paused is not None:
+            self._paused.base_url = self.url
 
     def stop(self) -> None:
         """Stop serving and give the port back. May be called twice."""
@@ -64,6 +78,8 @@ class HttpWorkflows:
             self._server.shutdown()
             self._thread.join()
             self._running = False
+            if self._paused is not None:
+                self._paused.base_url = None
         self._server.server_close()
 
     def __enter__(self) -> Self:
@@ -92,6 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     routes: dict[tuple[str, str], Workflow]
     serve: Serve
+    paused: PausedRuns[Any] | None
     protocol_version = "HTTP/1.1"
     server_version = "trading-loop"
     sys_version = ""
@@ -108,21 +125,50 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _answer(self) -> None:
+        go_on: Callable[[], None] | None = None
         try:
-            response = self._response()
+            response, go_on = self._response()
         except _Refused as refused:
             response = refused.response
         finally:
             connection.close_all()  # this thread's; it serves this browser connection only
         self._send(response)
+        if go_on is not None:
+            self._go_on(go_on)
 
-    def _response(self) -> Response:
+    def _response(self) -> tuple[Response, Callable[[], None] | None]:
+        """The answer, and what remains to be done when the client has it."""
         self._refuse_foreign_names()
         path = self.path.partition("?")[0]
         if path == "/" and self.command == "GET" and ("GET", "/dashboard") in self.routes:
-            return Response(302, "", {"Location": "/dashboard"})
+            return Response(302, "", {"Location": "/dashboard"}), None
+        if path.startswith(LINK_PREFIX):
+            return self._end_pause(path)
         workflow = self._route(path)
-        request = Request(
+        return _response_of(self.serve(workflow, self._request())), None
+
+    def _end_pause(self, path: str) -> tuple[Response, Callable[[], None] | None]:
+        """``resume_url`` or ``cancel_url``: any method will do."""
+        token, _, action = path.removeprefix(LINK_PREFIX).partition("/")
+        go_on = None
+        if self.paused is not None and action in ("resume", "cancel"):
+            event = http_event(self._request())
+            ending = Ending("resumed", event) if action == "resume" else Ending("cancelled")
+            go_on = self.paused.answer(token, ending)
+        if go_on is None:
+            raise self._refused(404, "no run waits for this link")
+        self.close_connection = True  # this thread is busy with the run from now on
+        return Response(200, f"{action}: accepted\n", {}), go_on
+
+    def _go_on(self, go_on: Callable[[], None]) -> None:
+        self.wfile.flush()
+        try:
+            go_on()
+        finally:
+            connection.close_all()
+
+    def _request(self) -> Request:
+        return Request(
             method=self.command,
             target=self.path,
             host=self.headers.get("Host", LOOPBACK),
@@ -130,7 +176,6 @@ class _Handler(BaseHTTPRequestHandler):
             headers=dict(self.headers.items()),
             body=self._body(),
         )
-        return _response_of(self.serve(workflow, request))
 
     def _refuse_foreign_names(self) -> None:
         """A page of another site must not reach this server by a name that it points here."""
@@ -188,6 +233,8 @@ def _response_of(result: WorkflowResult) -> Response:
         return result.response
     if failed is not None:
         return Response(500, f"{result.workflow}: the step {failed.namespace} failed\n", {})
+    if result.pause is not None:
+        return Response(400, "$.respond() not called for this invocation\n", {})
     return Response(400, "No pd.respond called in workflow\n", {})
 
 

@@ -1,181 +1,49 @@
-"""One run of a workflow as Pipedream does it: the ``pd`` object, exports, logs, errors, price.
+"""Runs of a workflow as Pipedream does them: exports, logs, errors, pauses, timeout, price.
 
-This is the fast mode: steps run from their source modules, in this process, without the kill at
-the timeout (an overrun is reported) and without a memory limit. ``pd.flow.delay``, ``suspend``
-and ``rerun`` do not exist here, so that a step that used them would fail loudly.
+This is the fast mode: steps run from their source modules, in this process, without a memory
+limit. A step cannot be stopped at any line here, so a run that takes longer than its timeout is
+run to its end and then counts as failed. Durations are the machine's, by its monotonic clock,
+whatever time a replay tells: a slow machine fails runs that Pipedream would not.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import sys
 import traceback
+import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploy.local import exports, logs
 from deploy.local.data_store import DataStore
+from deploy.local.flow import Ending, FlowState, Pause, PausedRuns
 from deploy.local.manifest import Project, Step, Workflow
+from deploy.local.pd import Pipedream, RunState
+from deploy.local.results import StepResult, WorkflowResult, cancelled, price
 from shared import clock
 from shared.errors import ConfigurationError
 
 Handler = Callable[[Any], Any]
 JsonObject = dict[str, Any]
 
-_SECONDS_A_CREDIT = 30
-_MIB_A_CREDIT = 256
-
 
 class PayloadLimitExceeded(Exception):
     """Event, logs and exports of one run are larger together than the platform carries."""
 
 
-@dataclass(frozen=True)
-class Response:
-    """What ``pd.respond`` was given."""
-
-    status: int
-    body: Any
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """How one step went. ``error`` is the exception that ended it."""
-
-    namespace: str
-    milliseconds: float
-    exports_json: str
-    logs: str
-    error: Exception | None = None
-    traceback: str | None = None
-
-    @property
-    def exports(self) -> JsonObject:
-        """What the step returned and exported, by name."""
-        exported: JsonObject = json.loads(self.exports_json)
-        return exported
-
-
-@dataclass(frozen=True)
-class WorkflowResult:
-    """How one run went.
-
-    Attributes:
-        steps: the steps that ran, in order.
-        exit_reason: what ``pd.flow.exit`` was given, ``None`` where it was not called.
-        overran: it took longer than the workflow's timeout; Pipedream would have killed it.
-        credits: its price on Pipedream.
-    """
-
-    workflow: str
-    trace_id: str
-    steps: tuple[StepResult, ...]
-    exit_reason: str | None
-    response: Response | None
-    emails: tuple[JsonObject, ...]
-    seconds: float
-    overran: bool
-    payload_bytes: int
-    credits: int
-
-    @property
-    def failed_step(self) -> StepResult | None:
-        """The step whose error ended the run."""
-        return next((step for step in self.steps if step.error is not None), None)
-
-    def export_of(self, namespace: str) -> Any:
-        """What a step returned, ``None`` if it did not run or returned nothing."""
-        for step in self.steps:
-            if step.namespace == namespace:
-                return step.exports.get("$return_value")
-        return None
-
-
-def price(seconds: float, memory_mib: int) -> int:
-    """Credits of one run: ``ceil(seconds / 30) * ceil(MiB / 256)``, at least one segment.
-
-    Source: https://pipedream.com/docs/pricing
-    """
-    segments = max(1, math.ceil(seconds / _SECONDS_A_CREDIT))
-    return segments * math.ceil(memory_mib / _MIB_A_CREDIT)
-
-
 @dataclass
-class _RunState:
-    """What the steps of one run share. ``steps`` holds JSON texts: every step reads a copy."""
+class _Run:
+    """A run and how far it has come."""
 
-    steps: dict[str, str]
-    payload_bytes: int
-    exit_reason: str | None = None
-    response: Response | None = None
-    emails: list[JsonObject] = field(default_factory=list)
-
-
-class _Flow:
-    """``pd.flow``. ``exit`` does not stop the step; the steps after it do not run."""
-
-    def __init__(self, state: _RunState) -> None:
-        self._state = state
-
-    def exit(self, reason: str = "") -> None:
-        self._state.exit_reason = str(reason)
-
-
-class _Send:
-    """``pd.send``. An e-mail is kept in the run's result; nothing leaves this machine."""
-
-    def __init__(self, state: _RunState) -> None:
-        self._state = state
-
-    def email(self, subject: str, text: str, html: str | None = None) -> None:
-        self._state.emails.append({"subject": subject, "text": text, "html": html})
-
-
-class Pipedream:
-    """The ``pd`` object of one step.
-
-    Attributes:
-        steps: the trigger and the exports of earlier steps, a copy of this step's own.
-        inputs: connected accounts as ``{name: {"$auth": {...}}}`` and data stores.
-        context: the context of the trigger.
-    """
-
-    def __init__(self, state: _RunState, inputs: JsonObject) -> None:
-        self._state = state
-        self.steps: JsonObject = {name: json.loads(text) for name, text in state.steps.items()}
-        self.inputs = inputs
-        self.context: JsonObject = self.steps["trigger"]["context"]
-        self.flow = _Flow(state)
-        self.send = _Send(state)
-        self.exported: JsonObject = {}
-
-    def export(self, key: str, value: Any) -> None:
-        """Give later steps ``value`` as ``pd.steps[<this step>][key]``."""
-        self.exported[key] = value
-
-    def respond(self, response: Mapping[str, Any]) -> None:
-        """Answer the HTTP request that triggered the run. The first answer goes out.
-
-        Raises:
-            ValueError: ``status`` or ``body`` is missing, or ``status`` is no HTTP status.
-        """
-        for required in ("status", "body"):
-            if required not in response:
-                raise ValueError(f"pd.respond: expected {required}, was {sorted(response)}")
-        status = response["status"]
-        if type(status) is not int or not 200 <= status <= 599:
-            raise ValueError(f"pd.respond: status: expected 200 to 599, was {status!r}")
-        body = response["body"]
-        if not isinstance(body, bytes):
-            body = json.loads(exports.encode(body, "respond", "body"))
-        headers = {str(k): str(v) for k, v in (response.get("headers") or {}).items()}
-        if self._state.response is None:
-            self._state.response = Response(status, body, headers)
+    workflow: Workflow
+    trace_id: str
+    state: RunState
+    next_step: int = 0
 
 
 class Platform:
@@ -184,6 +52,9 @@ class Platform:
     Args:
         project: the workflows and limits.
         accounts: the connected accounts, name to ``$auth`` fields; a step sees those it declares.
+
+    Attributes:
+        paused: the runs that wait; see ``deploy.local.flow`` for who continues them.
     """
 
     def __init__(self, project: Project, accounts: Mapping[str, Mapping[str, str]]) -> None:
@@ -191,6 +62,8 @@ class Platform:
         self._accounts = accounts
         self._data_stores: dict[str, DataStore] = {}
         self._handlers: dict[Path, Handler] = {}
+        self._continued: deque[WorkflowResult] = deque()
+        self.paused: PausedRuns[_Run] = PausedRuns(self._go_on)
 
     def load_all(self) -> None:
         """Load every step now, so that a step that cannot be loaded is found before any runs."""
@@ -201,41 +74,92 @@ class Platform:
     def run_workflow(
         self, workflow: Workflow, event: JsonObject, context: JsonObject
     ) -> WorkflowResult:
-        """Run the steps in order, until one fails or calls ``pd.flow.exit``.
+        """Run the steps in order, until one fails, pauses the run or calls ``pd.flow.exit``.
 
         An exception of a step ends up in the result; ``KeyboardInterrupt`` and its like do not.
+        What comes after a pause has results of its own, see ``take_continued``.
         """
-        watch = clock.Stopwatch()
         trigger = exports.encode({"event": event, "context": context}, "trigger", "event")
-        state = _RunState({"trigger": trigger}, exports.size(trigger))
+        state = RunState({"trigger": trigger}, exports.size(trigger))
+        return self._run_segment(_Run(workflow, context["trace_id"], state))
+
+    def take_continued(self) -> list[WorkflowResult]:
+        """The segments that ended since the last call, without the first one of each run."""
+        taken = []
+        while self._continued:
+            taken.append(self._continued.popleft())
+        return taken
+
+    def _run_segment(self, run: _Run) -> WorkflowResult:
+        watch = clock.Stopwatch()
+        state, flow = run.state, run.state.flow
+        segment = flow.segment
         results: list[StepResult] = []
-        for step in workflow.steps:
+        for step in run.workflow.steps[run.next_step :]:
             results.append(self._run_step(step, state))
-            if results[-1].error is not None or state.exit_reason is not None:
+            if results[-1].error is not None or flow.exit_reason is not None:
+                flow.pause = None
                 break
             state.steps[step.namespace] = results[-1].exports_json
+            if flow.pause is not None:
+                break
+            self._leave_step(flow)
+            run.next_step += 1
         seconds = watch.seconds()
-        return WorkflowResult(
-            workflow=workflow.name,
-            trace_id=context["trace_id"],
+        result = WorkflowResult(
+            workflow=run.workflow.name,
+            trace_id=run.trace_id,
             steps=tuple(results),
-            exit_reason=state.exit_reason,
+            exit_reason=flow.exit_reason,
             response=state.response,
             emails=tuple(state.emails),
             seconds=seconds,
-            overran=seconds > workflow.settings.timeout_seconds,
+            overran=seconds > run.workflow.settings.timeout_seconds,
             payload_bytes=state.payload_bytes,
-            credits=price(seconds, workflow.settings.memory_mib),
+            credits=price(seconds, run.workflow.settings.memory_mib),
+            segment=segment,
+            pause=flow.pause,
         )
+        self._end_segment(run, result)
+        return result
 
-    def _run_step(self, step: Step, state: _RunState) -> StepResult:
+    def _end_segment(self, run: _Run, result: WorkflowResult) -> None:
+        """Keep the result of a later segment; let a run wait that has paused."""
+        if result.segment > 1:
+            self._continued.append(result)
+        if result.pause is None:
+            self._leave_step(run.state.flow)
+        else:
+            self.paused.park(result.pause.token, run, result.pause.milliseconds)
+
+    def _leave_step(self, flow: FlowState) -> None:
+        """The links of a pause that does not come about lead nowhere; reruns count from 1."""
+        if flow.token is not None:
+            self.paused.close(flow.token)
+            flow.token = None
+        flow.runs, flow.run_context, flow.callback_request = 1, None, None
+
+    def _go_on(self, run: _Run, ending: Ending) -> None:
+        """The next segment of a run whose pause is over."""
+        pause = run.state.flow.pause
+        assert pause is not None
+        if ending.how == "cancelled" or (ending.how == "elapsed" and pause.kind == "suspend"):
+            cause = "cancel_url" if ending.how == "cancelled" else "timeout"
+            self._continued.append(
+                cancelled(run.workflow.name, run.trace_id, run.state.flow.segment + 1, pause, cause)
+            )
+            return
+        _begin_segment(run, pause, ending)
+        self._run_segment(run)
+
+    def _run_step(self, step: Step, state: RunState) -> StepResult:
         watch = clock.Stopwatch()
         carried = "{}"
         error: Exception | None = None
         trace: str | None = None
         with logs.capture() as printed:
             try:
-                pd = Pipedream(state, self._inputs(step))
+                pd = Pipedream(state, self._inputs(step), self.paused)
                 returned = self._handler(step)(pd)
                 carried = self._carry(step, pd.exported, returned, state)
                 self._charge(exports.size(printed.getvalue()), state)
@@ -245,7 +169,7 @@ class Platform:
             step.namespace, watch.milliseconds(), carried, printed.getvalue(), error, trace
         )
 
-    def _carry(self, step: Step, exported: JsonObject, returned: Any, state: _RunState) -> str:
+    def _carry(self, step: Step, exported: JsonObject, returned: Any, state: RunState) -> str:
         values = exported if returned is None else exported | {"$return_value": returned}
         texts = []
         for name, value in values.items():
@@ -253,7 +177,7 @@ class Platform:
             self._charge(exports.size(texts[-1]), state)
         return f"{{{','.join(texts)}}}"
 
-    def _charge(self, size: int, state: _RunState) -> None:
+    def _charge(self, size: int, state: RunState) -> None:
         state.payload_bytes += size
         limit = self._project.limits.payload_bytes
         if state.payload_bytes > limit:
@@ -277,6 +201,31 @@ class Platform:
         if path not in self._handlers:
             self._handlers[path] = _load(path, step.namespace)
         return self._handlers[path]
+
+
+def _begin_segment(run: _Run, pause: Pause, ending: Ending) -> None:
+    """What the step after a pause sees: a new execution of the same trace."""
+    state, paused_in = run.state, run.workflow.steps[run.next_step].namespace
+    segment = state.flow.segment + 1
+    if pause.kind == "rerun":
+        del state.steps[paused_in]
+        state.flow = FlowState(
+            segment=segment,
+            runs=state.flow.runs + 1,
+            run_context=pause.context_json,
+            callback_request=ending.request,
+        )
+    else:
+        state.flow = FlowState(segment=segment)
+        run.next_step += 1
+        if ending.request is not None:
+            exported = json.loads(state.steps[paused_in]) | {"$resume_data": ending.request}
+            state.steps[paused_in] = exports.encode(exported, paused_in, "$resume_data")
+    trigger = json.loads(state.steps["trigger"])
+    trigger["context"]["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run.trace_id}/{segment}"))
+    state.steps["trigger"] = exports.encode(trigger, "trigger", "context")
+    state.payload_bytes = sum(exports.size(text) for text in state.steps.values())
+    state.response, state.emails = None, []
 
 
 def _load(path: Path, namespace: str) -> Handler:

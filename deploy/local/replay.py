@@ -128,7 +128,10 @@ class Replay:
             yield
             return
         with HttpWorkflows(
-            self._session.project, self._session.serve, self._options.port
+            self._session.project,
+            self._session.serve,
+            self._options.port,
+            paused=self._session.platform.paused,
         ) as server:
             self._url = server.url
             self._say(f"Dashboard: {server.url}/dashboard")
@@ -139,12 +142,16 @@ class Replay:
         """Wait for Ctrl-C where something is served."""
         if self._url is None:
             return
-        self._say(f"The dashboard stays at {self._url}/dashboard until Ctrl-C.")
         try:
+            self._say(f"The dashboard stays at {self._url}/dashboard until Ctrl-C.")
             while True:
                 self._sleep(3600)
         except KeyboardInterrupt:
             self._say("Stopped.")
+        for result in self._session.platform.take_continued():
+            self.tally.add(result)
+            if result.failed:
+                self._say(f"FAILED {result.workflow} after a pause, trace {result.trace_id}")
 
     def _ticks(self, start_ms: int) -> Iterator[Tick]:
         workflows, to_ms = self._session.project.workflows, self._options.spec.to_ms
@@ -167,8 +174,14 @@ class Replay:
         if self._session.is_done(tick):
             return
         result = self._session.run_tick(tick)
+        self._count_continued()
         self._stop_without_ledger(result)
         self.tally.add(result)
+
+    def _count_continued(self) -> None:
+        for result in self._session.platform.take_continued():
+            self._stop_without_ledger(result)
+            self.tally.add(result)
 
     def _stop_without_ledger(self, result: WorkflowResult) -> None:
         """A statement that took too long is a failed run; a server that is gone ends the replay."""
@@ -182,6 +195,10 @@ class Replay:
             )
 
     def _finish(self, watch: clock.Stopwatch, resumed: bool) -> Outcome:
+        self._session.go_on_until(self._options.spec.to_ms - 1)
+        self._count_continued()
+        if waiting := len(self._session.platform.paused):
+            self._say(f"{waiting} runs still wait for the end of a pause.")
         self._session.advance(self._options.spec.to_ms)
         resume.mark_finished(self._session.ledger)
         report = summary.build(self._session, self.tally)

@@ -124,7 +124,11 @@ class LocalSession:
         self.wire.advance(now_ms)
 
     def run_tick(self, tick: Tick) -> WorkflowResult:
-        """Run a workflow that is due; the time moves to the tick."""
+        """Run a workflow that is due; the time moves to the tick.
+
+        Paused runs that are due until then go on first, each at its time.
+        """
+        self.go_on_until(tick.at_ms)
         if tick.at_ms > self.now_ms:
             self.advance(tick.at_ms)
         workflow = tick.workflow
@@ -133,6 +137,13 @@ class LocalSession:
             events.cron_event(workflow, tick.at_ms),
             events.context(self.pod, workflow, tick.at_ms),
         )
+
+    def go_on_until(self, until_ms: int) -> None:
+        """Continue the paused runs whose pause ends by ``until_ms``; the time moves with them."""
+        while (due_ms := self.platform.paused.next_due_ms()) is not None and due_ms <= until_ms:
+            if due_ms > self.now_ms:
+                self.advance(due_ms)
+            self.platform.paused.end_due()
 
     def is_done(self, tick: Tick) -> bool:
         """Whether the ledger had this run already when the session began."""

@@ -10,6 +10,7 @@ from deploy.local.platform import WorkflowResult
 from shared.ledger.connection import Ledger
 
 _ERROR_LENGTH = 300
+_OVERRAN = "timeout: took longer than timeout_seconds, at which Pipedream ends a run"
 
 
 @dataclass
@@ -43,8 +44,12 @@ class Tally:
         self.largest_payload_bytes = 0
 
     def add(self, result: WorkflowResult) -> None:
-        """Count one run. Its times are measured here, whatever the clock says."""
-        self.runs[result.workflow] += 1
+        """Count one run, or one segment of it; a later segment is no other run.
+
+        Its times are measured here, whatever the clock says. A run that overran its timeout has
+        failed, unless a step of it has already.
+        """
+        self.runs[result.workflow] += result.segment == 1
         self.credits[result.workflow] += result.credits
         self.overran[result.workflow] += result.overran
         self.largest_payload_bytes = max(self.largest_payload_bytes, result.payload_bytes)
@@ -57,6 +62,8 @@ class Tally:
                 kind = type(step.error).__name__
                 error = f"{step.namespace}: {kind}: {step.error}"[:_ERROR_LENGTH]
                 self.failures[result.workflow, error] += 1
+        if result.overran and result.failed_step is None:
+            self.failures[result.workflow, _OVERRAN] += 1
 
     def add_earlier(self, ledger: Ledger) -> None:
         """Count the runs that the ledger has from before this process, at their least price."""

@@ -17,6 +17,7 @@ from deploy.local import exports
 from deploy.local.data_store import DataStore
 from deploy.local.exports import ExportError
 from deploy.local.platform import PayloadLimitExceeded, Platform, price
+from deploy.local.tally import Tally
 from shared.errors import ConfigurationError
 from tests.conftest import VirtualClock
 from tests.local.conftest import AT_MS, MakeProject, run, run_on
@@ -75,11 +76,27 @@ def test_exit_ends_the_workflow_but_not_the_step(make_project: MakeProject) -> N
     assert result.failed_step is None
 
 
-@pytest.mark.parametrize("method", ["delay(1)", "suspend()", "rerun(1)"])
-def test_what_is_absent_fails_loudly(make_project: MakeProject, method: str) -> None:
-    result = run(make_project(loop=[f"def handler(pd):\n    pd.flow.{method}\n"]))
-    assert result.failed_step is not None
-    assert isinstance(result.failed_step.error, AttributeError)
+def test_a_run_that_overran_its_timeout_has_failed(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watch:
+        """A machine on which everything takes a bit more than the 60 s that the project allows."""
+
+        def seconds(self) -> float:
+            return 60.001
+
+        def milliseconds(self) -> float:
+            return 60_001.0
+
+    assert not run(make_project(loop=[_RETURN_STEPS])).failed
+    monkeypatch.setattr("shared.clock.Stopwatch", Watch)
+    result = run(make_project(loop=[_RETURN_STEPS]))
+    assert result.overran and result.failed and result.failed_step is None
+    assert result.credits == 3  # two full segments of 30 s and a begun one
+    tally = Tally()
+    tally.add(result)
+    assert tally.failed_runs == 1
+    assert "timeout_seconds" in tally.failures_as_json()[0]["error"]
 
 
 def test_an_error_ends_the_run_and_is_kept(make_project: MakeProject) -> None:
