@@ -1,7 +1,8 @@
 """The console script ``trading-loop``: finds the subcommands, runs one, turns errors into codes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 ledger or servers unavailable,
-130 interrupted.
+130 interrupted, 143 terminated. A SIGTERM ends a command as Ctrl-C does, so that it stops what it
+has started.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from deploy.cli import commands
+from deploy.cli.interrupts import interrupted_by_sigterm
 from shared import VERSION
 from shared.errors import ConfigurationError, LedgerUnavailable, TradingLoopError
 
@@ -21,6 +23,7 @@ EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_UNAVAILABLE = 3
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 _ORDER = ("run", "status", "dashboard", "scan", "halt", "rearm", "doctor", "migrate", "data")
 
@@ -32,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return EXIT_CONFIGURATION
+    with interrupted_by_sigterm() as terminated:
+        code = _run(args)
+        return EXIT_TERMINATED if terminated.is_set() else code
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return int(args.handler(args))
     except ConfigurationError as error:

@@ -7,16 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from deploy.cli.main import build_parser, main
+from deploy.cli.interrupts import interrupted_by_sigterm
+from deploy.cli.main import EXIT_INTERRUPTED, EXIT_TERMINATED, build_parser, main
 from deploy.local.manifest import Project
-from deploy.local.processes import free_port
+from deploy.local.processes import free_port, is_alive
 from deploy.local.servers import PROJECT
 from tests.local.conftest import MakeProject
 
@@ -113,36 +114,133 @@ sys.exit(main({arguments!r}))
 """
 
 
-def test_the_dashboard_is_served_until_ctrl_c(
-    make_project: MakeProject, variables: dict[str, str], tmp_path: Path
-) -> None:
-    project = make_project(loop=[_OK], dashboard=[_PAGE], triggers=_HTTP)
-    port = free_port()
-    arguments = ["run", "--source", "simulated", "--hours", "0.05", "--fresh", "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE.format(root=str(project.root), arguments=arguments)],
-        cwd=PROJECT,
-        env=os.environ | variables,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        lines = iter(process.stdout.readline, "")
-        assert any(line.startswith("Dashboard: http") for line in lines)
-        assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).text == "a page"
-        assert any("until Ctrl-C" in line for line in lines)
-        assert requests.get(f"http://127.0.0.1:{port}/dashboard", timeout=10).text == "a page"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
-    finally:
+@pytest.fixture
+def start(
+    make_project: MakeProject, variables: dict[str, str]
+) -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
+    """``start(*arguments)`` runs the command as a process of its own; gives process and port."""
+    started: list[subprocess.Popen[str]] = []
+
+    def call(*arguments: str) -> tuple[subprocess.Popen[str], int]:
+        project = make_project(loop=[_OK], dashboard=[_PAGE], triggers=_HTTP)
+        port = free_port()
+        line = ["run", "--source", "simulated", "--fresh", "--port", str(port), *arguments]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", _SERVE.format(root=str(project.root), arguments=line)],
+                cwd=PROJECT,
+                env=os.environ | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        return started[-1], port
+
+    yield call
+    for process in started:
         process.kill()
         process.wait()
-        process.stdout.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            requests.get(f"http://127.0.0.1:{port}/", timeout=1)
-        except requests.ConnectionError:
-            return
-    pytest.fail("the port is still served")
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    assert any(text in line for line in iter(process.stdout.readline, "")), text
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def _nothing_is_left(port: int, children: list[int]) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{port}/", timeout=1)
+    assert not [child for child in children if is_alive(child)]
+
+
+def test_the_dashboard_is_served_until_ctrl_c(
+    start: Callable[..., tuple[subprocess.Popen[str], int]],
+) -> None:
+    process, port = start("--hours", "0.05")
+    _read_until(process, "Dashboard: http")
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).text == "a page"
+    _read_until(process, "until Ctrl-C")
+    assert requests.get(f"http://127.0.0.1:{port}/dashboard", timeout=10).text == "a page"
+    children = _children(process.pid)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+    _nothing_is_left(port, children)
+
+
+def test_sigterm_after_the_end_is_as_tidy_as_ctrl_c(
+    start: Callable[..., tuple[subprocess.Popen[str], int]],
+) -> None:
+    process, port = start("--hours", "0.05")
+    _read_until(process, "until Ctrl-C")
+    children = _children(process.pid)
+    assert children  # the simulated wire
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert output.strip().endswith("Stopped.")
+    _nothing_is_left(port, children)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_TERMINATED)]
+)
+def test_a_signal_in_the_middle_of_a_replay_ends_it_tidily(
+    start: Callable[..., tuple[subprocess.Popen[str], int]], number: signal.Signals, code: int
+) -> None:
+    process, port = start("--hours", "1", "--realtime")
+    _read_until(process, "Dashboard: http")
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).text == "a page"
+    children = _children(process.pid)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == code == 128 + number
+    assert "Traceback" not in output
+    _nothing_is_left(port, children)
+
+
+def test_a_second_sigterm_lets_the_tidying_finish() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupted_by_sigterm() as terminated:
+        assert not terminated.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert terminated.is_set()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_inside_a_destructor_comes_again(number: signal.Signals) -> None:
+    class Hit:
+        """Python ignores what its ``__del__`` raises."""
+
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    waiting = threading.Event()
+    with interrupted_by_sigterm() as terminated:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes while waiting
+            Hit()
+            waiting.wait(10)
+        assert terminated.is_set() == (number == signal.SIGTERM)
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    ran: list[bool] = []
+
+    def inside() -> None:
+        with interrupted_by_sigterm() as terminated:
+            ran.append(terminated.is_set())
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert ran == [False]
