@@ -8,6 +8,7 @@ from decimal import Decimal
 from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution.venues.base import Venue
+from shared.ledger import state
 from shared.ledger.connection import Row
 from shared.run import Run
 
@@ -20,7 +21,8 @@ SELECT s.position_id, s.symbol, s.bought_quantity, s.quantity, s.sold_quantity,
         ORDER BY p.at DESC, p.venue LIMIT 1) AS bid
 FROM position_summary s
 WHERE s.pod = %(pod)s AND s.closed_at IS NULL
-  AND (s.sold_quantity > 0 OR s.bought_quantity = 0)
+  AND (s.sold_quantity > 0 OR s.bought_quantity = 0 OR s.exit_reason IS NOT NULL)
+  AND s.position_id = coalesce(%(position_id)s, s.position_id)
   AND NOT EXISTS (SELECT 1 FROM parent_orders p
                   WHERE p.position_id = s.position_id AND p.state = 'WORKING')
   AND NOT EXISTS (SELECT 1 FROM order_log l WHERE l.position_id = s.position_id
@@ -34,17 +36,28 @@ def close_finished_positions(run: Run, venues: Mapping[str, Venue]) -> list[int]
     Dust stays in the balances, and in the position's record as ``dust_quantity``.
     """
     closed = []
-    for row in run.ledger.query(_CANDIDATES, {"pod": run.ledger.pod}):
+    for row in run.ledger.query(_CANDIDATES, {"pod": run.ledger.pod, "position_id": None}):
         if row["bought_quantity"] > 0 and not _is_dust(venues, row):
             continue
+        if _close(run, row):
+            closed.append(int(row["position_id"]))
+    return closed
+
+
+def _close(run: Run, row: Row) -> bool:
+    """Close it unless something of it has changed since it was looked at."""
+    with run.ledger.transaction():
+        run.guard()
+        state.read(run.ledger, lock=True)  # no order is under way that cannot be seen
+        again = {"pod": run.ledger.pod, "position_id": row["position_id"]}
+        if run.ledger.query(_CANDIDATES, again) != [row]:
+            return False
         reason = row["exit_reason"] if row["bought_quantity"] > 0 else "not filled"
         run.ledger.execute(
-            "UPDATE positions SET closed_at = %s, close_reason = %s "
-            "WHERE position_id = %s AND closed_at IS NULL",
+            "UPDATE positions SET closed_at = %s, close_reason = %s WHERE position_id = %s",
             (clock.now(), reason or "sold", row["position_id"]),
         )
-        closed.append(int(row["position_id"]))
-    return closed
+    return True
 
 
 def _is_dust(venues: Mapping[str, Venue], row: Row) -> bool:

@@ -72,17 +72,20 @@ def add(
     """Buy more for an open position, once a run at most. Returns the parent's id.
 
     Raises:
-        DataUnavailable: the position is not open.
+        DataUnavailable: the position is not open, or is being left.
     """
     ledger = run.ledger
     with ledger.transaction():
         run.guard()
         row = ledger.one(
-            "SELECT symbol FROM positions WHERE position_id = %s AND closed_at IS NULL FOR UPDATE",
+            "SELECT symbol FROM positions WHERE position_id = %s AND closed_at IS NULL "
+            "AND exit_reason IS NULL FOR UPDATE",
             (position_id,),
         )
         if row is None:
-            raise DataUnavailable(f"position {position_id}: expected to be open, was not")
+            raise DataUnavailable(
+                f"position {position_id}: expected to be open and to stay, was not"
+            )
         buy = _Buy(row["symbol"], size_quote, decision_mid, "entry", reason, "normal", None)
         key = f"add:{ledger.pod}:{position_id}:{clock.iso(run.event_at)}"
         parent = _parent(run, venues, key, position_id, buy)

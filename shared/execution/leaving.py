@@ -35,11 +35,7 @@ def leave(
     repeated until nothing is left. A whole exit ends the position's entries first.
     """
     if fraction >= 1:
-        parents.cancel_of_position(run.ledger, position_id, reason)
-        run.ledger.execute(
-            "UPDATE positions SET exit_reason = %s WHERE position_id = %s AND closed_at IS NULL",
-            (reason, position_id),
-        )
+        _commit_to_leaving(run, position_id, reason)
     results = []
     for row in run.ledger.query(_SELLABLE, (position_id,)):
         result = _sell(run, venues, position_id, row, fraction)
@@ -48,14 +44,28 @@ def leave(
     return results
 
 
+def _commit_to_leaving(run: Run, position_id: int, reason: str) -> None:
+    """From now on nothing is bought for the position, and each run sells what is left of it."""
+    with run.ledger.transaction():
+        run.guard()
+        # The position first: who adds to it holds this row, so no parent slips in between.
+        run.ledger.execute(
+            "UPDATE positions SET exit_reason = %s WHERE position_id = %s AND closed_at IS NULL",
+            (reason, position_id),
+        )
+        parents.cancel_of_position(run.ledger, position_id, reason)
+
+
 def cancel_entries(run: Run, venues: Mapping[str, Venue], reason: str) -> int:
     """End every parent that buys and cancel what rests on a venue; returns how many."""
     ledger = run.ledger
-    ended = ledger.execute(
-        "UPDATE parent_orders SET state = 'CANCELLED', ended_reason = %s "
-        "WHERE pod = %s AND state = 'WORKING' AND side = 'buy'",
-        (reason, ledger.pod),
-    )
+    with ledger.transaction():
+        run.guard()
+        ended = ledger.execute(
+            "UPDATE parent_orders SET state = 'CANCELLED', ended_reason = %s "
+            "WHERE pod = %s AND state = 'WORKING' AND side = 'buy'",
+            (reason, ledger.pod),
+        )
     resting = ledger.query(
         "SELECT o.venue, o.venue_order_id, i.symbol FROM orders o JOIN intents i "
         "USING (intent_id) WHERE o.pod = %s AND o.status = 'open' AND i.purpose <> 'protect'",

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Literal
 
 from shared import clock
+from shared.errors import OrderDenied
 from shared.execution.types import Purpose, Side, Urgency
 from shared.ledger.connection import Ledger
 
@@ -132,6 +133,18 @@ def working(ledger: Ledger) -> list[Parent]:
         (ledger.pod,),
     )
     return [Parent(**row) for row in rows]
+
+
+def hold_working(ledger: Ledger, parent_id: str) -> None:
+    """Inside an intent's transaction: the parent still wants it, and ends only after the commit.
+
+    Raises:
+        OrderDenied: another workflow has ended the parent since it was read.
+    """
+    row = ledger.one("SELECT state FROM parent_orders WHERE parent_id = %s FOR SHARE", (parent_id,))
+    state = None if row is None else row["state"]
+    if state != "WORKING":
+        raise OrderDenied("PARENT_ENDED", parent_id=parent_id, state=state)
 
 
 def end(

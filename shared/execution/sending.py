@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution import fills, intents
+from shared.execution import fills, intents, parents
 from shared.execution.intents import Intent
 from shared.execution.types import MarketRules, OrderResult, VenueOrder
 from shared.execution.venues.base import Venue
@@ -38,6 +38,8 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
             known = intents.by_key(run.ledger, intent.logical_key)
             if known is not None:
                 return _as_result(known)
+            if intent.parent_id is not None:
+                parents.hold_working(run.ledger, intent.parent_id)
             gate.check(
                 run,
                 ticket,

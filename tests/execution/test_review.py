@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from execution_bench import Bench
 
-from shared.errors import VenueUnavailable
-from shared.execution import reconcile, sending
+from shared.errors import DataUnavailable, LeaseLost, VenueUnavailable
+from shared.execution import leaving, parents, reconcile, sending, slices
 from shared.execution.desk import Desk
 from shared.execution.types import OrderTicket, VenueFill, VenueOrder
 from shared.execution.venues.paper import PaperVenue
@@ -170,3 +170,77 @@ def test_an_order_that_another_run_is_sending_is_not_foreign(bench: Bench) -> No
     found = reconcile.Reconciliation()
     reconcile._compare_account(desk._run, venue, found)
     assert found.foreign_orders == []
+
+
+# What another workflow does meanwhile ------------------------------------------------------------
+
+
+def test_a_slice_of_a_parent_that_was_ended_meanwhile_is_not_bought(bench: Bench) -> None:
+    """The position manager leaves the position after the trading loop has read its parents."""
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry(urgency="normal"))
+    (parent,) = parents.working(bench.ledger)
+    leaving.leave(
+        bench.run("position_manager"), bench.venues, parent.position_id, reason="stop",
+        fraction=Decimal(1),
+    )  # fmt: skip
+    result = slices.work(bench.run(), bench.venues, parent, may_buy=True)
+    assert result is not None
+    assert (result.outcome, result.detail.split(":")[0]) == ("DENIED", "PARENT_ENDED")
+    assert bench.venues["binance"].sent == []
+
+
+def test_nothing_is_added_to_a_position_that_is_being_left(bench: Bench) -> None:
+    position_id = open_position(bench)
+    bench.venues["binance"].fill_share = Decimal("0.5")
+    desk = bench.desk()
+    desk.exit(position_id, reason="stop")
+    with pytest.raises(DataUnavailable):
+        desk.add(position_id, Decimal(20), Decimal(100), "pyramid")
+
+
+def test_a_run_that_lost_its_lease_neither_leaves_nor_cancels_nor_closes(bench: Bench) -> None:
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry(urgency="normal"))
+    desk.work()
+    bench.ledger.execute("UPDATE leases SET epoch = epoch + 1, holder = 'another run'")
+    with pytest.raises(LeaseLost):
+        desk.exit(position_of(bench), reason="stop")
+    with pytest.raises(LeaseLost):
+        desk.cancel_entries("drill")
+    rows = bench.ledger.query(
+        "SELECT p.exit_reason, o.state FROM positions p JOIN parent_orders o USING (position_id)"
+    )
+    assert rows == [{"exit_reason": None, "state": "WORKING"}]
+    bench.ledger.execute("UPDATE parent_orders SET state = 'EXPIRED'")
+    bench.ledger.execute("UPDATE positions SET exit_reason = 'time'")
+    bench.venues["binance"].mid = Decimal("0.5")  # what is held is dust
+    bench.ledger.execute("UPDATE prices SET bid = 0.5")
+    with pytest.raises(LeaseLost):
+        desk.settle()
+
+
+# Positions that would never end ------------------------------------------------------------------
+
+
+def test_a_position_that_never_was_more_than_dust_is_closed_once_it_is_to_be_left(
+    bench: Bench,
+) -> None:
+    """0.045 BTC are worth 4.50: bought by half a slice, and below the minimum of 5 to sell."""
+    bench.venues["binance"].fill_share = Decimal("0.45")
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry(urgency="normal"))
+    desk.work()
+    position_id = position_of(bench)
+    later = bench.desk()
+    assert later.settle() == []
+    assert later.exit(position_id, reason="time") == []
+    assert later.settle() == [position_id]
+    row = bench.ledger.one("SELECT close_reason, dust_quantity, pnl_quote, fees_quote FROM trades")
+    assert row is not None
+    assert row["close_reason"] == "time"
+    assert row["dust_quantity"] == bench.venues["binance"].account["BTC"] > 0
+    assert row["pnl_quote"] == -row["fees_quote"]  # what it cost is still there
