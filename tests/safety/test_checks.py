@@ -75,7 +75,7 @@ CASES: list[tuple[Check, dict[str, Any], str]] = [
     (system.database_health, {"statement_ms": 250.0}, "OK"),
     (system.database_health, {"statement_ms": 250.1}, "WARNING"),
     (system.database_health, {"statement_ms": 1_000.1}, "CRITICAL"),
-    (system.database_health, {"schema_version": 2}, "CRITICAL"),
+    (system.database_health, {"schema_version": 999}, "CRITICAL"),
     (system.latency, {"calls": {"binance": calls(mean_latency_ms=2_000.0)}}, "OK"),
     (system.latency, {"calls": {"binance": calls(mean_latency_ms=2_000.1)}}, "WARNING"),
     (system.latency, {"calls": {"binance": calls(mean_latency_ms=8_000.1)}}, "CRITICAL"),
