@@ -3,12 +3,15 @@ pages ``code/python/delay`` and ``code/python/rerun``."""
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import requests
+from rich.console import Console
 
 from deploy.local import events
 from deploy.local.events import Request
@@ -17,6 +20,7 @@ from deploy.local.http import HttpWorkflows
 from deploy.local.manifest import Project, Workflow
 from deploy.local.pd import RespondError
 from deploy.local.platform import Platform
+from deploy.local.replay import Replay, ReplayOptions
 from deploy.local.results import WorkflowResult
 from deploy.local.session import LocalSession, SessionOptions
 from deploy.local.tally import Tally
@@ -330,3 +334,22 @@ def test_a_session_goes_on_at_the_time_and_holds_up_no_tick(
         wire = session.wire.advanced  # type: ignore[attr-defined]
         assert wire == sorted(wire)
     assert times == [AT_MS + 90_000, AT_MS + 210_000]
+
+
+@pytest.mark.usefixtures("fake_wire")
+def test_a_replay_counts_what_came_after_pauses(
+    make_project: MakeProject, variables: dict[str, str]
+) -> None:
+    fails = _step("raise ValueError(pd.context['run']['runs'])")
+    project = make_project(loop=[_step("pd.flow.delay(90_000)"), fails])
+    stretch, printed = spec(4), io.StringIO()
+    options = ReplayOptions(stretch, "conservative", Decimal(1000), "none", None, False)
+    database = SessionOptions(spec=stretch, database="replay_flow", fresh=True, root=project.root)
+    with LocalSession(database, variables) as session:
+        outcome = Replay(session, options, Console(file=printed, width=120)).run()
+    assert outcome.report["runs"] == {"loop": 4}
+    assert outcome.report["credits"]["loop"] == 4 + 3  # at 1:30, 2:30 and 3:30
+    assert outcome.report["failures"] == [
+        {"workflow": "loop", "error": "step_1: ValueError: 1", "runs": 3}
+    ]
+    assert "1 runs still wait for the end of a pause." in printed.getvalue()

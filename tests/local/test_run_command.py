@@ -19,7 +19,8 @@ from deploy.cli.main import EXIT_INTERRUPTED, EXIT_TERMINATED, build_parser, mai
 from deploy.local.manifest import Project
 from deploy.local.processes import free_port, is_alive
 from deploy.local.servers import PROJECT
-from tests.local.conftest import MakeProject
+from deploy.local.wire.client import start_wire
+from tests.local.conftest import AT_MS, MakeProject, spec
 
 _OK = "def handler(pd):\n    return {'fine': True}\n"
 _FAILS = "def handler(pd):\n    raise ValueError('broken')\n"
@@ -244,3 +245,22 @@ def test_other_threads_leave_signals_alone() -> None:
     thread.start()
     thread.join()
     assert ran == [False]
+
+
+def test_an_interrupt_while_the_wire_starts_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def interrupted(process: subprocess.Popen[str]) -> int:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.local.wire.client._wait_for_port", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start_wire(spec(1), now_ms=AT_MS, balances={})
+    (process,) = started
+    assert not is_alive(process.pid)
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        stream.close()

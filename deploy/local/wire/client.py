@@ -159,9 +159,20 @@ def start_wire(
         *("--now-ms", str(now_ms)),
     ]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which stops the wire in turn
     )
-    return WireProcess(process, _wait_for_port(process), keys)
+    try:
+        listening_port = _wait_for_port(process)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return WireProcess(process, listening_port, keys)
 
 
 def _balances(balances: Mapping[str, Mapping[str, Decimal]]) -> dict[str, dict[str, str]]:
