@@ -5,7 +5,7 @@ Both writes may be repeated any number of times and in any order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from shared import clock
@@ -41,12 +41,24 @@ def record_order(ledger: Ledger, intent_id: str, venue: str, order: VenueOrder) 
     )
 
 
-def record_fills(ledger: Ledger, venue: str, fills: Sequence[VenueFill]) -> int:
+def record_fills(
+    ledger: Ledger,
+    venue: str,
+    fills: Sequence[VenueFill],
+    fee_rates: Mapping[str, Decimal] | None = None,
+) -> int:
     """Write the fills of our own orders; returns how many were new.
 
     Fills of orders that the ledger does not know are left out: reconciliation reports them.
+
+    Args:
+        fee_rates: what a unit of a fee's currency is worth in quote, where it is neither of the
+            symbol's own two.
+
+    Raises:
+        DataUnavailable: a fee is in a currency without a rate.
     """
-    return sum(_record_fill(ledger, venue, fill) for fill in fills)
+    return sum(_record_fill(ledger, venue, fill, fee_rates or {}) for fill in fills)
 
 
 def open_orders(ledger: Ledger) -> list[Row]:
@@ -68,7 +80,9 @@ def filled_of(ledger: Ledger, intent_id: str) -> Decimal:
     return Decimal(0) if row is None else row["quantity"]
 
 
-def _record_fill(ledger: Ledger, venue: str, fill: VenueFill) -> int:
+def _record_fill(
+    ledger: Ledger, venue: str, fill: VenueFill, fee_rates: Mapping[str, Decimal]
+) -> int:
     return ledger.execute(
         "INSERT INTO fills (venue, venue_trade_id, venue_order_id, intent_id, position_id, pod, "
         "symbol, side, price, quantity, fee_cost, fee_currency, fee_quote, liquidity, filled_at, "
@@ -88,7 +102,7 @@ def _record_fill(ledger: Ledger, venue: str, fill: VenueFill) -> int:
             "quantity": fill.quantity,
             "fee": fill.fee_cost,
             "currency": fill.fee_currency,
-            "fee_quote": _fee_in_quote(fill),
+            "fee_quote": _fee_in_quote(fill, fee_rates),
             "liquidity": fill.liquidity,
             "filled_at": fill.filled_at,
             "now": clock.now(),
@@ -97,12 +111,14 @@ def _record_fill(ledger: Ledger, venue: str, fill: VenueFill) -> int:
     )
 
 
-def _fee_in_quote(fill: VenueFill) -> Decimal:
+def _fee_in_quote(fill: VenueFill, fee_rates: Mapping[str, Decimal]) -> Decimal:
     base, quote = fill.symbol.split("/")
     if fill.fee_currency == quote:
         return fill.fee_cost
     if fill.fee_currency == base:
         return fill.fee_cost * fill.price
+    if fill.fee_currency in fee_rates:
+        return fill.fee_cost * fee_rates[fill.fee_currency]
     raise DataUnavailable(
         f"fill {fill.venue_trade_id}: fee currency: expected {base} or {quote}, "
         f"was {fill.fee_currency}"

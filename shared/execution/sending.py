@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -18,7 +19,7 @@ from shared import clock
 from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
 from shared.execution import fills, intents, parents
 from shared.execution.intents import Intent
-from shared.execution.types import MarketRules, OrderResult, VenueOrder
+from shared.execution.types import MarketRules, OrderResult, VenueFill, VenueOrder
 from shared.execution.venues.base import Venue
 from shared.ledger import events
 from shared.ledger.connection import Row
@@ -98,18 +99,38 @@ def import_fills(
             order = venue.order(order.venue_order_id, order.symbol)
         missing = order.filled_quantity > fills.filled_of(run.ledger, intent_id)
         executions = venue.fills(order.symbol, sent_at - _CLOCK_MARGIN) if missing else []
+        own = [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
+        fee_rates = _fee_rates(venue, own)
     except VenueUnavailable as error:
         events.record(run.ledger, "ORDER_STATE_UNREAD", {"intent": intent_id, "error": str(error)})
         return False
-    own = [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
     with run.ledger.transaction():
-        fills.record_fills(run.ledger, venue.name, own)
+        fills.record_fills(run.ledger, venue.name, own, fee_rates)
         recorded = fills.filled_of(run.ledger, intent_id)
         complete = recorded >= order.filled_quantity
         if not complete:  # it may be closed on the venue, but fills are still to come: keep asking
             order = _still_open(order, recorded)
         fills.record_order(run.ledger, intent_id, venue.name, order)
     return complete
+
+
+def _fee_rates(venue: Venue, own: Sequence[VenueFill]) -> dict[str, Decimal]:
+    """What a unit of each third currency is worth in which a venue took its fee, such as BNB.
+
+    Raises:
+        VenueUnavailable: the venue tells no price of it.
+    """
+    rates: dict[str, Decimal] = {}
+    for fill in own:
+        currency, pair = fill.fee_currency, fill.symbol.split("/")
+        if currency in pair or currency in rates:
+            continue
+        market = f"{currency}/{pair[1]}"
+        quote = venue.quotes([market]).get(market)
+        if quote is None:
+            raise VenueUnavailable(f"{venue.name}: {market}: expected a price for a fee")
+        rates[currency] = Decimal(str(quote.mid))
+    return rates
 
 
 def _still_open(order: VenueOrder, recorded: Decimal) -> VenueOrder:

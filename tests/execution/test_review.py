@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from execution_bench import Bench
 
+from shared import calls
 from shared.errors import DataUnavailable, LeaseLost, VenueUnavailable
 from shared.execution import leaving, parents, reconcile, sending, slices
 from shared.execution.desk import Desk
 from shared.execution.types import OrderTicket, VenueFill, VenueOrder
+from shared.execution.venues.ccxt_venue import CcxtVenue
+from shared.execution.venues.dialects import DIALECTS
+from shared.execution.venues.markets import Catalogue
 from shared.execution.venues.paper import PaperVenue
 
 BTC = "BTC/USDT"
@@ -244,3 +250,53 @@ def test_a_position_that_never_was_more_than_dust_is_closed_once_it_is_to_be_lef
     assert row["close_reason"] == "time"
     assert row["dust_quantity"] == bench.venues["binance"].account["BTC"] > 0
     assert row["pnl_quote"] == -row["fees_quote"]  # what it cost is still there
+
+
+def test_a_fee_in_a_third_currency_stops_neither_the_run_nor_the_exit(bench: Bench) -> None:
+    """Binance takes its fees in BNB where the account is set so: 0.0001 BNB at 100 are 0.01."""
+    venue = bench.venues["binance"]
+    fetch = venue.fills
+
+    def in_bnb(symbol: str, since: Any) -> list[VenueFill]:
+        return [
+            replace(f, fee_cost=Decimal("0.0001"), fee_currency="BNB") for f in fetch(symbol, since)
+        ]
+
+    venue.fills = in_bnb  # type: ignore[method-assign]
+    position_id = open_position(bench)
+    assert bench.ledger.query("SELECT fee_quote FROM fills") == [{"fee_quote": Decimal("0.01")}]
+    desk = bench.desk()
+    desk.reconcile()
+    assert [r.outcome for r in desk.exit(position_id, reason="stop")] == ["FILLED"]
+
+
+def test_a_fee_without_a_price_leaves_the_order_open(bench: Bench) -> None:
+    venue = bench.venues["binance"]
+    fetch, quotes = venue.fills, venue.quotes
+    venue.fills = lambda symbol, since: [  # type: ignore[method-assign]
+        replace(f, fee_currency="BNB") for f in fetch(symbol, since)
+    ]
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    venue.quotes = lambda symbols: {}  # type: ignore[method-assign]
+    assert [r.outcome for r in desk.work()] == ["OPEN"]
+    venue.quotes = quotes  # type: ignore[method-assign]
+    bench.desk().reconcile()
+    assert bench.held() == venue.account["BTC"] > 0
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status": "closed", "filled": None}, {"status": "resting", "filled": 0.0}]
+)
+def test_an_answer_with_an_id_and_little_else_is_an_order(answer: dict[str, Any]) -> None:
+    """Neither a failed run nor an order of unknown outcome: it is asked for by its id."""
+    whole = {"id": "7", "symbol": BTC, "side": "buy", "amount": 1.0, "average": None,
+             "clientOrderId": "mine"} | answer  # fmt: skip
+    log = calls.CallLog()
+    client = SimpleNamespace(create_order=lambda *_: whole, last_http_response=None)
+    venue = CcxtVenue("binance", client, DIALECTS["binance"], cast("Catalogue", None), log)
+    order = venue.submit(
+        OrderTicket("mine", "binance", BTC, "buy", "limit", "IOC", Decimal(1), Decimal(100))
+    )
+    assert (order.venue_order_id, order.status, order.filled_quantity) == ("7", "open", 0)

@@ -143,12 +143,14 @@ class CcxtVenue:
         venue_order_id = answer.get("id") if isinstance(answer, dict) else None
         if not isinstance(venue_order_id, str) or not venue_order_id:
             raise OrderUnknown(f"{self.name}: the answer to an order holds no order id")
-        if answer.get("status") is None:
+        try:
+            return self._order(answer)
+        except (VenueUnavailable, KeyError, TypeError, ValueError, ArithmeticError):
+            # The order exists; what the answer does not tell of it is asked for by its id.
             return VenueOrder(
                 venue_order_id, ticket.client_order_id, ticket.symbol, ticket.side, "open",
                 ticket.quantity, Decimal(0), None,
             )  # fmt: skip
-        return self._order(answer)
 
     def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
         errors = ccxt_loader.errors()
@@ -271,7 +273,9 @@ class CcxtVenue:
             except errors.BaseError as error:
                 call.fail(type(error).__name__, rate_limited=_is_rate_limit(error))
                 raise VenueUnavailable(f"{self.name}: {what}: {type(error).__name__}") from error
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            except (
+                KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError,
+            ) as error:  # fmt: skip
                 call.fail("malformed answer")
                 raise VenueUnavailable(f"{self.name}: {what}: malformed answer") from error
 
