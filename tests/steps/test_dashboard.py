@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from deploy.local import events, manifest
-from deploy.local.platform import Platform, Response, WorkflowResult
+from deploy.local.pd import Response
+from deploy.local.platform import Platform
+from deploy.local.results import WorkflowResult
 from shared.ledger.connection import Ledger
 
 PROJECT = Path(__file__).resolve().parents[2]
