@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from deploy.cli.arguments import instant
 from shared import clock
 from shared.errors import ConfigurationError
 from shared.market.types import TIMEFRAMES
@@ -33,9 +33,13 @@ def add_parser(subparsers: Any) -> None:
     fetch.add_argument("--symbols", required=True, help="for example BTC/USDT,ETH/USDT")
     fetch.add_argument("--timeframe", default="1m", help=f"{', '.join(TIMEFRAMES)} (default 1m)")
     fetch.add_argument(
-        "--from", dest="start", required=True, help="ISO 8601; UTC where no zone is given"
+        "--from",
+        dest="start",
+        type=instant,
+        required=True,
+        help="ISO 8601; UTC where no zone is given",
     )
-    fetch.add_argument("--to", dest="end", help="ISO 8601, excluded (default: now)")
+    fetch.add_argument("--to", dest="end", type=instant, help="ISO 8601, excluded (default: now)")
     fetch.add_argument("--out", required=True, help="folder; becomes <out>/<exchange>/<SYMBOL>/")
     fetch.add_argument("--json", action="store_true", help="print the result as JSON")
     fetch.set_defaults(handler=run_download)
@@ -58,11 +62,12 @@ def run_download(args: argparse.Namespace) -> int:
     symbols = [part.strip().upper() for part in args.symbols.split(",") if part.strip()]
     if not symbols:
         raise ConfigurationError(f"--symbols: expected some like BTC/USDT, was {args.symbols!r}")
-    start = _instant("--from", args.start)
-    end = clock.now_ms() if args.end is None else _instant("--to", args.end)
+    start = clock.to_ms(args.start)
+    end = clock.now_ms() if args.end is None else clock.to_ms(args.end)
     if start >= end:
         raise ConfigurationError(
-            f"--from: expected before --to ({args.end or 'now'}), was {args.start}"
+            f"--from: expected before --to ({clock.iso(clock.from_ms(end))}), "
+            f"was {clock.iso(args.start)}"
         )
     client = open_exchange(args.exchange)
     for symbol in symbols:  # all of them before the first long download
@@ -108,16 +113,6 @@ def run_spans(args: argparse.Namespace) -> int:
     else:
         _table(found)
     return 0
-
-
-def _instant(option: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{option}: expected a time like 2025-05-06T12:00, was {text!r}"
-        ) from error
-    return clock.to_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 class _Bars(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+
+from deploy.cli.arguments import minute
 
 EXIT_FAILED_RUNS = 1
 _QUOTE = "USDT"
@@ -26,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--data", metavar="DIR", help="recorded candles; default: MARKET_DATA_DIR")
     parser.add_argument(
-        "--from", dest="start", type=_moment, metavar="ISO", help="first minute, UTC if no zone"
+        "--from", dest="start", type=minute, metavar="ISO", help="first minute, UTC if no zone"
     )
     parser.add_argument("--hours", type=_hours, default=48.0, help="default: 48")
     parser.add_argument(
@@ -99,19 +100,6 @@ def handler(args: argparse.Namespace) -> int:
             report.show(console, outcome.report, outcome.tally, resumed=outcome.resumed)
             replay.keep_serving()
     return EXIT_FAILED_RUNS if outcome.tally.failed_runs else 0
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 2025-05-06T00:00:00Z, was {text!r}"
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment.second or moment.microsecond:
-        raise argparse.ArgumentTypeError(f"expected a full minute, was {text!r}")
-    return moment
 
 
 def _hours(text: str) -> float:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deploy.cli import output
+from deploy.cli.arguments import minute
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--data", metavar="DIR", help="recorded candles; default: MARKET_DATA_DIR")
     parser.add_argument("--symbol", type=_symbol, default="BTC/USDT", help="default: BTC/USDT")
     parser.add_argument(
-        "--at", type=_minute, required=True, metavar="ISO", help="the minute, UTC if no zone"
+        "--at", type=minute, required=True, metavar="ISO", help="the minute, UTC if no zone"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated market; default: 0")
     output.add_json_option(parser)
@@ -189,16 +190,3 @@ def _symbol(text: str) -> str:
     if symbol.count("/") != 1 or not symbol.replace("/", "").isalnum():
         raise argparse.ArgumentTypeError(f"expected a symbol such as BTC/USDT, was {text!r}")
     return symbol
-
-
-def _minute(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 2025-05-06T00:00:00Z, was {text!r}"
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment.second or moment.microsecond:
-        raise argparse.ArgumentTypeError(f"expected a full minute, was {text!r}")
-    return moment
