@@ -100,7 +100,7 @@ def import_fills(
         missing = order.filled_quantity > fills.filled_of(run.ledger, intent_id)
         executions = venue.fills(order.symbol, sent_at - _CLOCK_MARGIN) if missing else []
         own = [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
-        fee_rates = _fee_rates(venue, own)
+        fee_rates = _fee_rates(run, venue, own)
     except VenueUnavailable as error:
         events.record(run.ledger, "ORDER_STATE_UNREAD", {"intent": intent_id, "error": str(error)})
         return False
@@ -114,8 +114,10 @@ def import_fills(
     return complete
 
 
-def _fee_rates(venue: Venue, own: Sequence[VenueFill]) -> dict[str, Decimal]:
+def _fee_rates(run: Run, venue: Venue, own: Sequence[VenueFill]) -> dict[str, Decimal]:
     """What a unit of each third currency is worth in which a venue took its fee, such as BNB.
+
+    The price is kept, because the currency is now part of the equity.
 
     Raises:
         VenueUnavailable: the venue tells no price of it.
@@ -130,6 +132,19 @@ def _fee_rates(venue: Venue, own: Sequence[VenueFill]) -> dict[str, Decimal]:
         if quote is None:
             raise VenueUnavailable(f"{venue.name}: {market}: expected a price for a fee")
         rates[currency] = Decimal(str(quote.mid))
+        run.ledger.execute(
+            "INSERT INTO prices (pod, venue, symbol, bid, ask, at) VALUES (%s, %s, %s, %s, %s, %s) "
+            "ON CONFLICT (pod, venue, symbol) DO UPDATE "
+            "SET bid = excluded.bid, ask = excluded.ask, at = excluded.at",
+            (
+                run.ledger.pod,
+                venue.name,
+                market,
+                Decimal(str(quote.bid)),
+                Decimal(str(quote.ask)),
+                clock.now(),
+            ),
+        )
     return rates
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from execution_bench import Bench
 
-from shared import calls
+from shared import cache, calls
 from shared.errors import DataUnavailable, LeaseLost, VenueUnavailable
 from shared.execution import leaving, parents, reconcile, sending, slices
 from shared.execution.desk import Desk
@@ -19,6 +19,7 @@ from shared.execution.venues.ccxt_venue import CcxtVenue
 from shared.execution.venues.dialects import DIALECTS
 from shared.execution.venues.markets import Catalogue
 from shared.execution.venues.paper import PaperVenue
+from shared.ledger import equity
 
 BTC = "BTC/USDT"
 
@@ -268,6 +269,9 @@ def test_a_fee_in_a_third_currency_stops_neither_the_run_nor_the_exit(bench: Ben
     desk = bench.desk()
     desk.reconcile()
     assert [r.outcome for r in desk.exit(position_id, reason="stop")] == ["FILLED"]
+    # bought 0.895 at 100.05, sold at 99.95, twice 0.01 in fees
+    worth = equity.value(desk._run, desk.quotes([BTC])).equity_quote
+    assert worth == Decimal(10_000) - Decimal("0.895") * Decimal("0.1") - Decimal("0.02")
 
 
 def test_a_fee_without_a_price_leaves_the_order_open(bench: Bench) -> None:
@@ -300,3 +304,15 @@ def test_an_answer_with_an_id_and_little_else_is_an_order(answer: dict[str, Any]
         OrderTicket("mine", "binance", BTC, "buy", "limit", "IOC", Decimal(1), Decimal(100))
     )
     assert (order.venue_order_id, order.status, order.filled_quantity) == ("7", "open", 0)
+
+
+@pytest.mark.parametrize(("name", "listed"), [("binance", True), ("kraken", False)])
+def test_the_token_that_fees_are_taken_in_has_a_price(name: str, listed: bool) -> None:
+    known: dict[str, Any] = {s: {"symbol": s} for s in (BTC, "BNB/USDT", "BNB/BTC", "DOGE/USDT")}
+    seen: list[str] = []
+    client = SimpleNamespace(
+        markets=None, apiKey=None, load_markets=lambda: known,
+        set_markets=lambda wanted: seen.extend(market["symbol"] for market in wanted),
+    )  # fmt: skip
+    Catalogue(name, client, (BTC,), cache.Cache(None, "test", calls.CallLog())).ensure()
+    assert set(seen) == ({BTC, "BNB/USDT"} if listed else {BTC})

@@ -17,6 +17,9 @@ from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
 
+# Fees may be taken in the venue's own token: its price is known, although it is not traded.
+_FEE_TOKENS = {"binance": "BNB", "binanceus": "BNB"}
+
 
 class Catalogue:
     """The markets that this system may touch on one venue."""
@@ -72,7 +75,9 @@ class Catalogue:
     def _wanted(self, symbol: str) -> bool:
         bases = {pair.split("/")[0] for pair in self._symbols}
         base, _, quote = symbol.partition("/")
-        return symbol in self._symbols or (base in bases and quote in bases)
+        quotes = {pair.split("/")[1] for pair in self._symbols}
+        takes_fees = base == _FEE_TOKENS.get(self._name) and quote in quotes
+        return symbol in self._symbols or takes_fees or (base in bases and quote in bases)
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
         fees = self._client.fetch_trading_fees() if self._asks_for_fees() else {}
