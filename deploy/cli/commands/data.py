@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         dest="start",
         type=instant,
         required=True,
-        help="ISO 8601; UTC where no zone is given",
+        help="ISO 8601, UTC if no zone",
     )
     fetch.add_argument("--to", dest="end", type=instant, help="ISO 8601, excluded (default: now)")
     fetch.add_argument("--out", required=True, help="folder; becomes <out>/<exchange>/<SYMBOL>/")
