@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,8 @@ from shared.execution.types import EntryOrder, Exits, OrderResult
 from shared.ledger import equity
 from shared.risk.manage import manage_exits
 from shared.run import Export, Run
+
+_MAX_DECISION_AGE = timedelta(minutes=2)  # twice as long as a run may last
 
 
 def execute(run: Run) -> Export:
@@ -48,13 +51,21 @@ def _carry_out(run: Run, desk: Desk, risk: Export) -> tuple[list[OrderResult], s
     if not risk["approved"]:
         return [], "; ".join(risk["reasoning"]) or "not approved"
     decision = run.export_of("signal_generator")["finalDecision"]
-    if risk["action"] == "SELL":
-        return _sell(run, desk, decision)
     try:
+        _deny_if_stale(run, risk["decision_id"])
+        if risk["action"] == "SELL":
+            return _sell(run, desk, decision)
         parent_id = desk.enter(_entry(risk, decision))
     except OrderDenied as denied:
         return [], f"DENIED {denied}"
     return [], f"working {parent_id}"
+
+
+def _deny_if_stale(run: Run, decision_id: str | None) -> None:
+    """A platform may repeat a failed event hours later, and finds the decision of that time."""
+    row = run.ledger.one("SELECT at FROM decisions WHERE decision_id = %s", (decision_id,))
+    if row is not None and clock.now() - row["at"] > _MAX_DECISION_AGE:
+        raise OrderDenied("DECISION_STALE", decided_at=clock.iso(row["at"]))
 
 
 def _sell(run: Run, desk: Desk, decision: Export) -> tuple[list[OrderResult], str]:

@@ -81,15 +81,17 @@ def _end_if_complete(
 ) -> None:
     filled = parent.filled_quantity + (result.filled_quantity if result else Decimal(0))
     rest = parent.quantity - filled
-    if rest < min(_smallest_order(venue, parent) for venue in venues.values()):
+    smallest = [_smallest_order(venue, parent) for venue in venues.values()]
+    known = [order for order in smallest if order is not None]
+    if known and rest < min(known):
         parents.end(run.ledger, parent.parent_id, "DONE", "filled")
 
 
-def _smallest_order(venue: Venue, parent: Parent) -> Decimal:
+def _smallest_order(venue: Venue, parent: Parent) -> Decimal | None:
     try:
         rules = venue.rules(parent.symbol)
     except VenueUnavailable:
-        return Decimal("Infinity")
+        return None  # it takes no order of any size now
     return max(rules.min_quantity, rules.min_notional / parent.decision_mid)
 
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 from execution_bench import Bench
 
-from shared import cache, calls
+from shared import cache, calls, clock
 from shared.errors import DataUnavailable, LeaseLost, VenueUnavailable
-from shared.execution import leaving, parents, reconcile, sending, slices
+from shared.execution import execute, leaving, parents, reconcile, sending, slices
 from shared.execution.desk import Desk
 from shared.execution.types import OrderTicket, VenueFill, VenueOrder
 from shared.execution.venues.ccxt_venue import CcxtVenue
@@ -316,3 +316,48 @@ def test_the_token_that_fees_are_taken_in_has_a_price(name: str, listed: bool) -
     )  # fmt: skip
     Catalogue(name, client, (BTC,), cache.Cache(None, "test", calls.CallLog())).ensure()
     assert set(seen) == ({BTC, "BNB/USDT"} if listed else {BTC})
+
+
+# Old permissions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("minutes", "sends"), [(1, 1), (60, 0)])
+def test_the_decision_of_an_event_that_is_repeated_hours_later_is_not_carried_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, minutes: int, sends: int
+) -> None:
+    bench.ledger.execute(
+        "INSERT INTO decisions (decision_id, pod, run_id, at, symbol, action, source, confidence, "
+        "size_fraction, reasoning, inputs) VALUES ('d1', 'test', %s, %s, %s, 'BUY', 'ensemble', "
+        "0.8, 1, 'test', '{}')",
+        (bench.run().run_id, clock.now(), BTC),
+    )
+    bench.time.advance(minutes=minutes)
+    bench.see_prices()
+    trailing = {"enabled": True, "activation": 103.0, "distance_percent": 1.0}
+    exits = {"stopLoss": 98.0, "takeProfit": 105.0, "trailingStop": trailing,
+             "timeStop": clock.now_ms() + 86_400_000}  # fmt: skip
+    risk = {"approved": True, "decision_id": "d1", "action": "BUY", "symbol": BTC, "size": 60.0,
+            "exits": exits, "reasoning": []}  # fmt: skip
+    final = {"symbol": BTC, "strategy": "momentum", "mid": 100.0, "urgency": "high"}
+    run = bench.run()
+    run.steps = {
+        "signal_generator": {"$return_value": {"finalDecision": final}},
+        "risk_management": {"$return_value": risk},
+    }
+    monkeypatch.setattr(Desk, "open", lambda run: Desk(run, bench.venues))
+    export = execute.execute(run)
+    assert len(bench.venues["binance"].sent) == sends
+    assert export["reason"].startswith("working" if sends else "DENIED DECISION_STALE")
+
+
+def test_a_parent_is_not_called_filled_because_no_venue_answers(bench: Bench) -> None:
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+
+    def rules(symbol: str) -> Any:
+        raise VenueUnavailable("binance: markets: ExchangeNotAvailable")
+
+    bench.venues["binance"].rules = rules  # type: ignore[method-assign]
+    assert desk.work() == []
+    assert bench.ledger.query("SELECT state FROM parent_orders") == [{"state": "WORKING"}]
