@@ -11,10 +11,11 @@ import pytest
 from execution_bench import Bench
 
 from shared import cache, calls, clock
-from shared.errors import DataUnavailable, LeaseLost, VenueUnavailable
+from shared.errors import ConfigurationError, DataUnavailable, LeaseLost, VenueUnavailable
 from shared.execution import execute, leaving, parents, reconcile, sending, slices
 from shared.execution.desk import Desk
 from shared.execution.types import OrderTicket, VenueFill, VenueOrder
+from shared.execution.venues import registry
 from shared.execution.venues.ccxt_venue import CcxtVenue
 from shared.execution.venues.dialects import DIALECTS
 from shared.execution.venues.markets import Catalogue
@@ -361,3 +362,21 @@ def test_a_parent_is_not_called_filled_because_no_venue_answers(bench: Bench) ->
     bench.venues["binance"].rules = rules  # type: ignore[method-assign]
     assert desk.work() == []
     assert bench.ledger.query("SELECT state FROM parent_orders") == [{"state": "WORKING"}]
+
+
+@pytest.mark.parametrize("sent_now", [True, False])
+def test_what_was_bought_for_real_is_not_sold_on_paper_nor_the_reverse(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent_now: bool
+) -> None:
+    """The arm token has run out, or was given, while a position is open."""
+    open_position(bench)
+    if sent_now:
+        bench.ledger.execute("UPDATE orders SET venue_order_id = 'paper-1'")
+    monkeypatch.setattr(registry.live, "is_armed", lambda run: sent_now)
+    run = bench.run()
+    assert run.config.trading_mode != "simulated"
+    monkeypatch.setattr(registry, "_open", lambda *_, **__: None)
+    with pytest.raises(ConfigurationError, match="expected it to be closed first"):
+        registry.open_venues(run)
+    bench.ledger.execute("UPDATE positions SET closed_at = now(), close_reason = 'stop'")
+    assert set(registry.open_venues(run)) == {"binance"}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PAPER_PREFIX = "paper-"
+
 
 class PaperVenue:
     """``base.Venue`` that fills immediate-or-cancel orders against the depth of the live book.
@@ -62,7 +64,7 @@ class PaperVenue:
         filled = sum((fill.quantity for fill in fills), Decimal(0))
         value = sum((fill.price * fill.quantity for fill in fills), Decimal(0))
         order = VenueOrder(
-            venue_order_id=f"paper-{ticket.client_order_id}",
+            venue_order_id=f"{PAPER_PREFIX}{ticket.client_order_id}",
             client_order_id=ticket.client_order_id,
             symbol=ticket.symbol,
             side=ticket.side,
@@ -76,19 +78,19 @@ class PaperVenue:
         return order
 
     def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
-        return self._orders.get(f"paper-{client_order_id}")
+        return self._orders.get(f"{PAPER_PREFIX}{client_order_id}")
 
     def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
         """As it was filled in this process; one that an earlier process left unfinished expired."""
         known = self._orders.get(venue_order_id)
         if known is not None:
             return known
-        row = self._ledger.one(
+        row = venue_order_id.startswith(PAPER_PREFIX) and self._ledger.one(
             "SELECT i.client_order_id, i.side, i.quantity FROM orders o JOIN intents i "
             "USING (intent_id) WHERE o.pod = %s AND o.venue = %s AND o.venue_order_id = %s",
             (self._ledger.pod, self.name, venue_order_id),
         )
-        if row is None:
+        if not row:
             raise VenueUnavailable(f"{self.name}: order {venue_order_id}: paper knows none")
         return VenueOrder(
             venue_order_id, row["client_order_id"], symbol, row["side"], "expired",
@@ -136,8 +138,8 @@ class PaperVenue:
         rules: MarketRules,
     ) -> VenueFill:
         return VenueFill(
-            venue_trade_id=f"paper-{ticket.client_order_id}-{number}",
-            venue_order_id=f"paper-{ticket.client_order_id}",
+            venue_trade_id=f"{PAPER_PREFIX}{ticket.client_order_id}-{number}",
+            venue_order_id=f"{PAPER_PREFIX}{ticket.client_order_id}",
             symbol=ticket.symbol,
             side=ticket.side,
             price=price,
