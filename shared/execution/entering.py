@@ -126,7 +126,8 @@ def _parent(
     run: Run, venues: Mapping[str, Venue], parent_id: str, position_id: int, buy: _Buy
 ) -> NewParent:
     config = run.config
-    # Sized at the worst price that the collar allows: no fill can exceed what was approved.
+    # Sized at the collar's worst price against the decision's mid, so that a price that moves
+    # within the collar stays within what was approved; beyond that the gate's limits bind.
     worst_price = buy.decision_mid * (1 + config.price_collar_bps / 10_000)
     slices = 1
     if buy.urgency == "normal":

@@ -20,8 +20,9 @@ from shared.ledger.connection import Ledger, Row
 Outcome = Literal["ACKNOWLEDGED", "REJECTED", "UNKNOWN", "DEAD"]
 
 ENTRY_VALIDITY = timedelta(seconds=30)
-"""After this time no venue can still be working on an immediate-or-cancel request: Binance drops
-it after recvWindow (5 s) and answers within 10 s, Kraken within its 60 s deadline at most."""
+"""How long an immediate-or-cancel request can be expected to be worked on. Binance drops it after
+recvWindow (5 s) and answers within 10 s. Kraken and Coinbase are given no deadline yet: for them
+the bound is an assumption, and ``QUARANTINE`` comes on top of it."""
 
 QUARANTINE = timedelta(seconds=90)
 """How long an order that no query shows stays UNKNOWN after its validity has ended."""

@@ -12,7 +12,7 @@ from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult
 from shared.execution.venues.base import Venue
-from shared.ledger import events
+from shared.ledger import alerts, events
 from shared.ledger.connection import Row
 from shared.run import Run
 
@@ -89,6 +89,13 @@ def _sell(
     except (VenueUnavailable, KeyError) as error:
         detail = {"position_id": position_id, "venue": row["venue"], "why": str(error)}
         events.record(run.ledger, "EXIT_DELAYED", detail)
+        alerts.put(
+            run.ledger,
+            f"exit-delayed:{position_id}:{clock.now():%Y-%m-%dT%H}",
+            "HIGH",
+            f"{row['symbol']}: an exit on {row['venue']} is delayed",
+            f"{error}. It is tried again in every run.",
+        )
         return None
     at = clock.iso(run.event_at)
     wish = Wish(

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from shared.errors import DataUnavailable
 from shared.ledger.connection import Ledger, Row
 
 
@@ -117,6 +118,6 @@ def _raise(
         (price, ledger.pod, position_id),
     )
     if row is None:
-        raise ValueError(f"position_id: expected an open position, was {position_id}")
+        raise DataUnavailable(f"position {position_id}: expected to be open, was closed meanwhile")
     in_force: Decimal = row["price"]
     return in_force

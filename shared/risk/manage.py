@@ -82,9 +82,12 @@ def _leave_or_follow(run: Run, desk: Desk, seen: Sequence[Look]) -> tuple[list[A
         if action is not None:
             actions.append(action)
         elif look.quote is not None:
-            staying.append(look)
             bid = Decimal(repr(float(look.quote.bid)))
-            moved = adjustments.follow(run, look.position, bid, look.seen)
+            try:
+                moved = adjustments.follow(run, look.position, bid, look.seen)
+                staying.append(look)
+            except DataUnavailable as gone:  # the other workflow has closed it since it was read
+                moved = {"position_id": look.position.position_id, "skipped": str(gone)}
             if moved is not None:
                 actions.append(moved)
     return actions, staying

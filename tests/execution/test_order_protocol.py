@@ -200,3 +200,14 @@ def test_an_entry_that_never_filled_closes_without_being_a_trade(bench: Bench) -
     row = bench.ledger.one("SELECT close_reason FROM positions")
     assert row == {"close_reason": "not filled"}
     assert bench.ledger.query("SELECT 1 FROM trades") == []
+
+
+def test_an_exit_that_its_venue_delays_is_told_once_an_hour(bench: Bench) -> None:
+    open_position(bench)
+    position = bench.ledger.one("SELECT position_id FROM positions")
+    assert position is not None
+    bench.venues["binance"].down = True
+    for _ in range(2):
+        assert bench.desk().exit(position["position_id"], reason="stop") == []
+    alerts = bench.ledger.query("SELECT severity, title FROM alerts")
+    assert alerts == [{"severity": "HIGH", "title": "BTC/USDT: an exit on binance is delayed"}]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.errors import DataUnavailable
 from shared.ledger import positions
 from tests.risk.world import ETH, World
 
@@ -54,7 +55,7 @@ def test_stops_and_highs_only_rise(world: World, prices: list[Decimal]) -> None:
 
 def test_a_closed_position_is_not_touched(world: World) -> None:
     closed = world.position(closed_at=world.now(), close_reason="stop")
-    with pytest.raises(ValueError, match="open position"):
+    with pytest.raises(DataUnavailable, match="closed meanwhile"):
         positions.tighten_stop(world.ledger, closed, Decimal(99))
 
 

@@ -1,0 +1,31 @@
+"""Two workflows look after the same positions: what one has closed, the other leaves alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.errors import DataUnavailable
+from shared.risk import adjustments, manage
+
+
+def test_a_position_closed_since_it_was_read_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*arguments: Any) -> None:
+        raise DataUnavailable("position 7: expected to be open, was closed meanwhile")
+
+    monkeypatch.setattr(adjustments, "follow", gone)
+    monkeypatch.setattr(manage, "_leave", lambda *arguments: None)
+    monkeypatch.setattr(manage.looks, "risk_exit", lambda run: None)
+    look = SimpleNamespace(
+        position=SimpleNamespace(position_id=7), quote=SimpleNamespace(bid=100.0), seen=None
+    )
+    actions, staying = manage._leave_or_follow(None, None, [look])  # type: ignore[arg-type, list-item]
+    assert staying == []
+    assert actions == [
+        {
+            "position_id": 7,
+            "skipped": "position 7: expected to be open, was closed meanwhile",
+        }
+    ]
