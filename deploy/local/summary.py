@@ -130,7 +130,11 @@ def _equity_curve(ledger: Ledger, from_ms: int, capital: Decimal) -> tuple[list[
 def _metrics(ledger: Ledger, curve: tuple[list[int], list[float]]) -> Json:
     trades = ledger.query("SELECT * FROM trades WHERE pod = %s ORDER BY closed_at", (ledger.pod,))
     of_trades = metrics.trade_metrics(trades)
-    return _curve_metrics(metrics.equity_metrics(*curve)) | {
+    return _curve_metrics(metrics.equity_metrics(*curve)) | _trade_figures(of_trades)
+
+
+def _trade_figures(of_trades: metrics.TradeMetrics) -> Json:
+    return {
         name: of_trades[name]
         for name in ("win_rate_percent", "profit_factor", "expectancy_quote", "trades")
     }
@@ -161,6 +165,7 @@ def _benchmarks(source: MarketSource, spec: SourceSpec, capital: Decimal) -> Jso
     allocated = benchmarks.target_allocation(prices, capital, _BENCHMARK_FEE_BPS)
     return {
         made.name: _curve_metrics(made.metrics)
+        | _trade_figures(metrics.trade_metrics([]))  # it buys and holds: no trade is ever closed
         | {"equity_end": float(made.equity[-1]), "fees_quote": made.fees_quote}
         for made in (held, allocated)
     }

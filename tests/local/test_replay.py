@@ -197,6 +197,8 @@ def test_with_real_stand_ins_the_ledger_matches(
     assert events == _ALL
     assert outcome.report["differences"] == []
     assert outcome.report["benchmarks"]["buy_and_hold"]["equity_end"] > 0
+    for benchmark in outcome.report["benchmarks"].values():
+        assert set(outcome.report["metrics"]) < set(benchmark)
 
 
 @pytest.mark.usefixtures("fake_wire")
