@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -146,10 +145,3 @@ def test_what_a_model_recommends_needs_evidence(changes: dict[str, Any], applied
 def test_an_answer_of_another_form_is_a_failure(text: str) -> None:
     with pytest.raises(ModelUnavailable, match="MODEL_ANSWER_INVALID"):
         insight._parsed(text)
-
-
-def test_a_run_is_cheap(world: World) -> None:
-    module.analyse(world.run)
-    started = time.perf_counter()
-    module.analyse(world.run)
-    assert time.perf_counter() - started < 0.3  # 60 ms on an idle machine

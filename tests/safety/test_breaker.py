@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -255,11 +254,3 @@ def test_a_stale_breaker_changes_nothing(pod: Pod) -> None:
         trip(pod)
     assert state.read(pod.ledger).state == "ACTIVE"
     assert told(pod) == []
-
-
-def test_a_run_is_cheap(pod: Pod) -> None:
-    trip(pod)
-    started = time.perf_counter()
-    for _ in range(20):
-        trip(pod)
-    assert (time.perf_counter() - started) / 20 < 0.05  # 10 ms on an idle machine

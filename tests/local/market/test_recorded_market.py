@@ -231,9 +231,7 @@ def test_real_minutes_of_may_2025(market_data_dir: Path) -> None:
     """Binance's daily BTCUSDT candle of 2025-05-06: 94,733 open, 96,809 close, +- the basis."""
     symbols = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
     start = 1_746_489_600_000  # 2025-05-06
-    watch = time.perf_counter()
     market = open_source(SourceSpec("recorded", symbols, start, 48, 0, str(market_data_dir)))
-    assert time.perf_counter() - watch < 3.0
     assert market.description == (
         "recorded minutes of binanceusdm, 2025-05-06 00:00 to 2025-05-08 00:00 UTC"
     )

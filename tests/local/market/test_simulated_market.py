@@ -9,7 +9,6 @@ held against recorded minutes too, where those are at hand.
 from __future__ import annotations
 
 import hashlib
-import time
 from functools import cache
 from pathlib import Path
 
@@ -251,12 +250,6 @@ def test_a_short_stretch_has_no_room_for_events() -> None:
 def test_a_start_without_room_for_history_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="from_ms: expected"):
         open_source(SourceSpec("simulated", SYMBOLS, DAY_MS, 1, 1, None))
-
-
-def test_two_days_of_three_symbols_take_less_than_a_second_and_a_half() -> None:
-    watch = time.perf_counter()
-    open_source(SourceSpec("simulated", SYMBOLS, START_MS, 48, 99, None))
-    assert time.perf_counter() - watch < 1.5
 
 
 def test_extremes_of_a_step_have_the_distribution_of_a_brownian_bridge() -> None:
