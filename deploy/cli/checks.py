@@ -176,7 +176,10 @@ def _may_withdraw(name: str, exchange: Any) -> bool:
     if name == "coinbase":
         return bool(exchange.v3PrivateGetBrokerageKeyPermissions()["can_transfer"])
     if name == "kraken":
-        return "withdraw-funds" in exchange.privatePostGetApiKeyInfo()["result"]["permissions"]
+        granted = exchange.privatePostGetApiKeyInfo()["result"]["permissions"]
+        if not isinstance(granted, list) or not granted:
+            raise TypeError("permissions: expected a list of names")
+        return any("withdraw" in str(name).lower() for name in granted)
     return bool(exchange.sapiGetAccountApiRestrictions()["enableWithdrawals"])
 
 
