@@ -37,9 +37,9 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
         The parent's id.
 
     Raises:
-        OrderDenied: no venue takes an order as small as the whole size.
+        OrderDenied: no venue takes an order as small as the whole size, or none tells its minimum.
     """
-    smallest = min(_min_notional(venue, order.symbol) for venue in venues.values())
+    smallest = min(_min_notionals(venues, order.symbol))
     if order.size_quote < smallest * _ROOM_ABOVE_MINIMUM:
         raise OrderDenied("SIZE_BELOW_MINIMUM", size=order.size_quote, minimum=smallest)
     buy = _Buy(
@@ -131,7 +131,7 @@ def _parent(
     worst_price = buy.decision_mid * (1 + config.price_collar_bps / 10_000)
     slices = 1
     if buy.urgency == "normal":
-        minimum = max(_min_notional(venue, buy.symbol) for venue in venues.values())
+        minimum = max(_min_notionals(venues, buy.symbol))
         slices = parents.slices_for(buy.size_quote, config.twap_slices, minimum)
     return NewParent(
         parent_id=parent_id,
@@ -149,8 +149,14 @@ def _parent(
     )
 
 
-def _min_notional(venue: Venue, symbol: str) -> Decimal:
-    try:
-        return venue.rules(symbol).min_notional
-    except VenueUnavailable:
-        return Decimal(0)  # it cannot take the order, so its minimum does not bind
+def _min_notionals(venues: Mapping[str, Venue], symbol: str) -> list[Decimal]:
+    """The minimums of the venues that tell theirs; a venue that does not takes no order now."""
+    known = []
+    for venue in venues.values():
+        try:
+            known.append(venue.rules(symbol).min_notional)
+        except VenueUnavailable:
+            continue  # counted in the call log
+    if not known:
+        raise OrderDenied("MARKET_RULES_MISSING", symbol=symbol)
+    return known

@@ -10,7 +10,7 @@ from execution_bench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import OrderDenied
+from shared.errors import OrderDenied, VenueUnavailable
 from shared.execution import parents
 from shared.execution.parents import Parent
 
@@ -136,3 +136,16 @@ def test_a_size_below_every_minimum_opens_nothing(bench: Bench) -> None:
     assert bench.ledger.query("SELECT 1 FROM positions") == []
     desk.enter(bench.entry("5.5"))
     assert len(bench.ledger.query("SELECT 1 FROM parent_orders")) == 1
+
+
+def test_where_no_venue_tells_its_minimum_nothing_is_opened(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(symbol: str) -> None:
+        raise VenueUnavailable("binance: markets: ExchangeNotAvailable")
+
+    desk = bench.desk()
+    monkeypatch.setattr(bench.venues["binance"], "rules", silent)
+    with pytest.raises(OrderDenied, match="MARKET_RULES_MISSING: symbol=BTC/USDT"):
+        desk.enter(bench.entry())
+    assert bench.ledger.query("SELECT 1 FROM positions") == []
