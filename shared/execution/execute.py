@@ -11,7 +11,7 @@ from shared.errors import DataUnavailable, OrderDenied
 from shared.execution import quality
 from shared.execution.desk import Desk
 from shared.execution.types import EntryOrder, Exits, OrderResult
-from shared.ledger import equity
+from shared.ledger import equity, events
 from shared.risk.manage import manage_exits
 from shared.run import Export, Run
 
@@ -131,8 +131,12 @@ def _order(result: OrderResult) -> dict[str, Any]:
 
 
 def _mark_equity(run: Run, desk: Desk) -> float | None:
-    """Write the minute's equity; without a price for everything held it is not written."""
+    """Write the minute's equity; without a price for everything held it is not written.
+
+    The gate takes no new risk on an equity that has become old.
+    """
     try:
         return float(equity.mark(run, desk.quotes(run.config.pairs)))
-    except DataUnavailable:
+    except DataUnavailable as missing:
+        events.record(run.ledger, "EQUITY_UNMARKED", {"why": str(missing)})
         return None

@@ -136,3 +136,20 @@ def test_without_an_earlier_export_nothing_happens(bench: Bench) -> None:
     run: Run = bench.run()
     with pytest.raises(Exception, match="steps.risk_management: expected an export"):
         subject.execute(run)
+
+
+def test_an_equity_that_cannot_be_priced_is_not_written_and_told(
+    bench: Bench, run_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_step("BUY")
+    rows = len(bench.ledger.query("SELECT 1 FROM equity"))
+    monkeypatch.setattr(Desk, "quotes", lambda self, symbols: {})
+
+    def forget_prices() -> None:
+        bench.ledger.execute("DELETE FROM prices")
+
+    monkeypatch.setattr(bench, "see_prices", forget_prices)
+    assert run_step("HOLD", approved=False)["equity_quote"] is None
+    assert len(bench.ledger.query("SELECT 1 FROM equity")) == rows
+    told = bench.ledger.one("SELECT detail FROM events WHERE kind = 'EQUITY_UNMARKED'")
+    assert told == {"detail": {"why": "equity: expected a price of BTC/USDT, found none"}}
