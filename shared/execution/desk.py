@@ -11,7 +11,7 @@ from shared.errors import VenueUnavailable
 from shared.execution import entering, leaving, parents, slices
 from shared.execution.closing import close_finished_positions
 from shared.execution.reconcile import Reconciliation, reconcile
-from shared.execution.types import EntryOrder, OrderResult, Urgency
+from shared.execution.types import EntryOrder, OrderResult
 from shared.execution.venues.base import Venue
 from shared.execution.venues.registry import open_venues
 from shared.market.types import Quote
@@ -74,12 +74,8 @@ class Desk:
         *,
         reason: str,
         fraction: Decimal = Decimal(1),
-        urgency: Urgency = "high",
     ) -> list[OrderResult]:
-        """Sell ``fraction`` of what a position really holds; may be repeated in every run.
-
-        Every exit is sent at once: ``urgency`` is accepted for the record of the caller's wish.
-        """
+        """Sell ``fraction`` of what a position really holds; may be repeated in every run."""
         return leaving.leave(self._run, self.venues, position_id, reason=reason, fraction=fraction)
 
     def settle(self) -> list[int]:
