@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -92,7 +93,7 @@ def iso_micros(moment_ms: int) -> str:
     return clock.from_ms(moment_ms).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-class Personality:
+class Personality(ABC):
     """Base of the venues: an exchange, its feed and tape, and bodies that last one minute."""
 
     name: VenueName
@@ -120,9 +121,9 @@ class Personality:
         self.tape.forget_before(now_ms)
         self._bodies.clear()
 
+    @abstractmethod
     def answer(self, request: WireRequest) -> WireAnswer:
         """Answer a request; errors become the venue's own error bodies."""
-        raise NotImplementedError
 
     def kept(self, key: object, build: Callable[[], JSON]) -> bytes:
         """The body of ``key``, built at most once a minute."""
