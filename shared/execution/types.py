@@ -10,6 +10,8 @@ from typing import Literal
 Side = Literal["buy", "sell"]
 Purpose = Literal["entry", "exit", "rebalance", "protect"]
 Urgency = Literal["normal", "high"]
+OrderType = Literal["limit", "market", "stop_limit", "stop_market"]
+TimeInForce = Literal["IOC", "FOK", "GTC", "GTD"]
 OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 
@@ -29,17 +31,25 @@ class MarketRules:
 
 @dataclass(frozen=True)
 class OrderTicket:
-    """Exactly what is sent to a venue."""
+    """Exactly what is sent to a venue.
+
+    Attributes:
+        limit_price: for ``stop_market``, which has none on the wire, the worst price reckoned with.
+        stop_price: the trigger of a stop order.
+        expires_at: when a ``GTD`` order ends by itself.
+    """
 
     client_order_id: str
     venue: str
     symbol: str
     side: Side
-    order_type: Literal["limit", "market", "stop_limit"]
-    time_in_force: Literal["IOC", "GTC"]
+    order_type: OrderType
+    time_in_force: TimeInForce
     quantity: Decimal
     limit_price: Decimal
     stop_price: Decimal | None = None
+    post_only: bool = False
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ class ScriptedVenue:
         fill_share: which share of a quantity fills.
         hides_orders: queries by client id find nothing.
     """
+
+    protection: Literal["stop_limit", "stop_market"] = "stop_limit"
+    request_validity = timedelta(seconds=30)
 
     def __init__(self, name: str = "binance", *, mid: str = "100", cash: str = "10000") -> None:
         self.name = name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
 from shared.market.types import Book, PublicTrade, Quote
@@ -45,7 +45,15 @@ class PublicVenue(Protocol):
 
 
 class Venue(PublicVenue, Protocol):
-    """A venue on which this pod has an account."""
+    """A venue on which this pod has an account.
+
+    Attributes:
+        protection: the kind of stop order that rests here for a position.
+        request_validity: after this time a request that was sent can no longer make an order.
+    """
+
+    protection: Literal["stop_limit", "stop_market"]
+    request_validity: timedelta
 
     def submit(self, ticket: OrderTicket) -> VenueOrder:
         """Send an order once.

@@ -51,6 +51,8 @@ class CcxtVenue:
         self, name: str, client: Any, dialect: Dialect, catalogue: markets.Catalogue, calls: CallLog
     ) -> None:
         self.name = name
+        self.protection = dialect.protection
+        self.request_validity = dialect.request_validity
         self._client = client
         self._dialect = dialect
         self._catalogue = catalogue

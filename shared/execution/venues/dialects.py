@@ -6,13 +6,17 @@ Facts about ccxt 4.5.90: the unified client order id does not reach Coinbase's w
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any, Literal, Protocol
 
 from shared.execution.types import OrderTicket
 
 
 class Dialect(Protocol):
     """The calls that need a word of their own on some venue."""
+
+    protection: Literal["stop_limit", "stop_market"]
+    request_validity: timedelta
 
     def book_depth(self, wanted: int) -> int:
         """The nearest depth that the venue serves."""
@@ -37,6 +41,9 @@ class Dialect(Protocol):
 
 
 class _Common:
+    protection: Literal["stop_limit", "stop_market"] = "stop_limit"
+    request_validity = timedelta(seconds=30)
+
     def book_depth(self, wanted: int) -> int:
         return wanted
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from shared import clock
 from shared.errors import OrderRejected, VenueUnavailable
@@ -28,6 +28,9 @@ class PaperVenue:
     Its account is the ledger itself, so it remembers nothing of its own: an order that this
     process did not finish never existed.
     """
+
+    protection: Literal["stop_limit", "stop_market"] = "stop_limit"
+    request_validity = timedelta(0)  # an order that is not filled in its own run never was
 
     def __init__(self, public: PublicVenue, ledger: Ledger) -> None:
         self.name = public.name
