@@ -28,6 +28,7 @@ class ScriptedVenue:
         hides_orders: queries by client id find nothing.
     """
 
+    mode: Literal["paper", "simulated", "live"] = "simulated"
     protection: Literal["stop_limit", "stop_market"] = "stop_limit"
     request_validity = timedelta(seconds=30)
 

@@ -48,10 +48,12 @@ class Venue(PublicVenue, Protocol):
     """A venue on which this pod has an account.
 
     Attributes:
+        mode: where orders end: nowhere (paper), at the local stand-ins, or at the real venue.
         protection: the kind of stop order that rests here for a position.
         request_validity: after this time a request that was sent can no longer make an order.
     """
 
+    mode: Literal["paper", "simulated", "live"]
     protection: Literal["stop_limit", "stop_market"]
     request_validity: timedelta
 

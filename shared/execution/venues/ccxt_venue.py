@@ -48,9 +48,17 @@ class CcxtVenue:
     """``base.Venue`` over a ccxt client; see there for what each method promises."""
 
     def __init__(
-        self, name: str, client: Any, dialect: Dialect, catalogue: markets.Catalogue, calls: CallLog
+        self,
+        name: str,
+        client: Any,
+        dialect: Dialect,
+        catalogue: markets.Catalogue,
+        calls: CallLog,
+        *,
+        mode: Literal["paper", "simulated", "live"] = "simulated",
     ) -> None:
         self.name = name
+        self.mode = mode
         self.protection = dialect.protection
         self.request_validity = dialect.request_validity
         self._client = client

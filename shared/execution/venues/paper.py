@@ -29,6 +29,7 @@ class PaperVenue:
     process did not finish never existed.
     """
 
+    mode: Literal["paper", "simulated", "live"] = "paper"
     protection: Literal["stop_limit", "stop_market"] = "stop_limit"
     request_validity = timedelta(0)  # an order that is not filled in its own run never was
 

@@ -47,7 +47,9 @@ def _refuse_mixture(run: Run, *, sends_orders: bool) -> None:
 def _open(run: Run, name: str, *, sends_orders: bool) -> Venue:
     client = clients.client(run.config, name)
     catalogue = Catalogue(name, client, run.config.pairs, run.cache)
-    venue = CcxtVenue(name, client, DIALECTS[name], catalogue, run.calls)
+    venue = CcxtVenue(
+        name, client, DIALECTS[name], catalogue, run.calls, mode=run.config.trading_mode
+    )
     if not sends_orders:
         return PaperVenue(venue, run.ledger)
     if None in clients.credentials(run.config, name):
