@@ -167,20 +167,36 @@ def key_permissions(name: str, exchange: Any) -> Check:
     except (KeyError, TypeError):
         advice = "look at the key's permissions on the venue's page yourself"
         return Check(title, "WARN", "the venue's answer names no permissions", advice)
+    except (ValueError, IndexError) as error:  # before anything was sent: it does not sign
+        advice = "expected the key and secret as the venue gave them"
+        return Check(title, "FAIL", f"cannot sign: {type(error).__name__}", advice)
     if withdraw:
         return Check(title, "FAIL", "may withdraw", "make a key without permission to withdraw")
     return Check(title, "OK", "cannot withdraw")
 
 
 def _may_withdraw(name: str, exchange: Any) -> bool:
+    """Ask the venue about the key itself.
+
+    Sources: docs.kraken.com, Get API Key Info; docs.cdp.coinbase.com, Get API Key Permissions;
+    developers.binance.com, wallet, API Key Permission. Binance US documents no such endpoint:
+    it is asked for all the same, and an error is a failed check.
+    """
     if name == "coinbase":
-        return bool(exchange.v3PrivateGetBrokerageKeyPermissions()["can_transfer"])
+        return _flag(exchange.v3PrivateGetBrokerageKeyPermissions()["can_transfer"])
     if name == "kraken":
         granted = exchange.privatePostGetApiKeyInfo()["result"]["permissions"]
         if not isinstance(granted, list) or not granted:
             raise TypeError("permissions: expected a list of names")
         return any("withdraw" in str(name).lower() for name in granted)
-    return bool(exchange.sapiGetAccountApiRestrictions()["enableWithdrawals"])
+    return _flag(exchange.sapiGetAccountApiRestrictions()["enableWithdrawals"])
+
+
+def _flag(value: Any) -> bool:
+    """A permission as the venue tells it; nothing but true and false is an answer."""
+    if not isinstance(value, bool):
+        raise TypeError(f"permission: expected true or false, was {value!r}")
+    return value
 
 
 def alerting(settings: Config) -> Check:

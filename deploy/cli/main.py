@@ -25,7 +25,19 @@ EXIT_UNAVAILABLE = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
-_ORDER = ("run", "status", "dashboard", "scan", "halt", "rearm", "doctor", "migrate", "data")
+_ORDER = (
+    "run",
+    "status",
+    "dashboard",
+    "scan",
+    "halt",
+    "rearm",
+    "arm",
+    "disarm",
+    "doctor",
+    "migrate",
+    "data",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

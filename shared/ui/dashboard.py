@@ -12,7 +12,7 @@ from typing import Any
 
 from shared import VERSION, clock
 from shared.config import Config
-from shared.ledger import parameters, state
+from shared.ledger import arming, parameters, state
 from shared.ledger.connection import Ledger, Row
 from shared.ui import activity, money
 
@@ -49,6 +49,7 @@ def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
         "pod": ledger.pod,
         "as_of": at,
         "mode": settings.trading_mode.upper(),
+        "armed": _armed(ledger),
         "quote_currency": settings.quote_currency,
         "state": vars(state.read(ledger)),
         "equity": equity,
@@ -88,6 +89,12 @@ def as_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return clock.iso(value)
     return value
+
+
+def _armed(ledger: Ledger) -> dict[str, Any] | None:
+    """The arm token in force by the database's clock; without one the mode live is paper."""
+    token = arming.current(ledger)
+    return None if token is None else {"until": token.expires_at, "by": token.armed_by}
 
 
 def _weights(ledger: Ledger) -> dict[str, float]:

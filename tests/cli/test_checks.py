@@ -37,6 +37,9 @@ class Exchange:
         ("binance", {"enableWithdrawals": False, "ipRestrict": True}, "OK"),
         ("binance", {"enableWithdrawals": True}, "FAIL"),
         ("binance", {}, "WARN"),
+        ("binance", {"enableWithdrawals": None}, "WARN"),
+        ("binance", {"enableWithdrawals": "false"}, "WARN"),
+        ("binanceus", ccxt.BadRequest("404"), "FAIL"),
         ("coinbase", {"can_view": True, "can_trade": True, "can_transfer": False}, "OK"),
         ("coinbase", {"can_transfer": True}, "FAIL"),
         ("coinbase", {"can_trade": True}, "WARN"),
@@ -48,6 +51,7 @@ class Exchange:
         ("kraken", None, "WARN"),
         ("binance", ccxt.AuthenticationError("binance -2015"), "FAIL"),
         ("kraken", ccxt.NetworkError("no line"), "FAIL"),
+        ("coinbase", ValueError("a secret that is no key"), "FAIL"),
     ],
 )
 def test_a_key_that_may_withdraw_fails_and_doubt_is_a_warning(

@@ -50,11 +50,24 @@ def _print(console: Console, model: dict[str, Any], ledger_name: str) -> None:
     if state["state"] != "ACTIVE":
         person = " - a person has to re-arm" if state["rearm_required"] else ""
         console.print(f"  {escape(state['reason'])} ({escape(state['set_by'])}){person}")
+    console.print(_arming(model))
     _print_equity(console, model)
     for table in (_positions(model), _runs(model), _alerts(model)):
         if table is not None:
             console.print(table)
     _print_breaker(console, model)
+
+
+def _arming(model: dict[str, Any]) -> str:
+    from rich.markup import escape
+
+    armed = model["armed"]
+    if armed is None:
+        paper = ": ENABLE_LIVE_TRADING alone is paper" if model["mode"] == "LIVE" else ""
+        return f"Live trading: not armed{paper}"
+    idle = "" if model["mode"] == "LIVE" else ", without effect on mode " + model["mode"]
+    until = f"{armed['until']:%Y-%m-%d %H:%M} UTC"
+    return f"Live trading: armed until {until} by {escape(armed['by'])}{idle}"
 
 
 def _print_equity(console: Console, model: dict[str, Any]) -> None:
