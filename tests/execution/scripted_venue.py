@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from shared import clock
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
+from shared.execution.types import (
+    Balance,
+    MarketRules,
+    OrderStatus,
+    OrderTicket,
+    VenueFill,
+    VenueOrder,
+)
 from shared.market.types import Book, PublicTrade, Quote
 
 
@@ -24,6 +31,11 @@ class ScriptedVenue:
         sent: every ticket that reached the venue.
         next_submit: ``""``, ``"reject"``, ``"lose answer"`` (accepted, but the answer is lost),
             ``"lose request"`` (never arrived).
+        next_cancel: ``""``, ``"fail"`` (nothing happens), ``"lose answer"`` (cancelled, but the
+            answer is lost), ``"ignore"`` (taken, but not carried out), ``"fill first"`` (the
+            order fills before the cancel arrives).
+        takes_stops: whether it knows stop orders at all.
+        stops: the tickets of the stop orders that rest here, by the venue's order id.
         fill_share: which share of a quantity fills.
         hides_orders: queries by client id find nothing.
     """
@@ -42,6 +54,10 @@ class ScriptedVenue:
         self.executions: list[VenueFill] = []
         self.resting: list[VenueOrder] = []
         self.next_submit = ""
+        self.next_cancel = ""
+        self.takes_stops = True
+        self.stops: dict[str, OrderTicket] = {}
+        self.cancels: list[str] = []
         self.fill_share = Decimal(1)
         self.hides_orders = False
         self.down = False
@@ -81,7 +97,8 @@ class ScriptedVenue:
             raise OrderRejected(f"{self.name}: insufficient funds")
         if fault == "lose request":
             raise OrderUnknown(f"{self.name}: RequestTimeout")
-        order = self._execute(ticket)
+        self._refuse(ticket)
+        order = self._rest(ticket) if ticket.stop_price is not None else self._execute(ticket)
         if fault == "lose answer":
             raise OrderUnknown(f"{self.name}: RequestTimeout")
         return order
@@ -95,7 +112,45 @@ class ScriptedVenue:
         return next(o for o in self.orders.values() if o.venue_order_id == venue_order_id)
 
     def cancel(self, venue_order_id: str, symbol: str) -> None:
+        self._answer()
+        fault, self.next_cancel = self.next_cancel, ""
+        self.cancels.append(venue_order_id)
+        if fault == "fill first":
+            ticket = self.stops[venue_order_id]
+            self._fill_stop(venue_order_id, ticket, self.bid, ticket.quantity)
+        if fault in ("fail", "fill first"):
+            raise VenueUnavailable(f"{self.name}: cancel: OrderNotFound")
+        if fault == "ignore":
+            return
         self.resting = [o for o in self.resting if o.venue_order_id != venue_order_id]
+        self._end_stop(venue_order_id, "cancelled")
+        if fault == "lose answer":
+            raise VenueUnavailable(f"{self.name}: cancel: RequestTimeout")
+
+    def move(self, mid: str | Decimal) -> None:
+        """The price goes to ``mid``: stops that the bid reaches trigger, and fill within limits.
+
+        They fill by ``fill_share``; what is left rests on.
+        """
+        self.mid = Decimal(mid)
+        for venue_order_id, ticket in list(self.stops.items()):
+            assert ticket.stop_price is not None
+            reached = self.bid <= ticket.stop_price
+            if reached and (ticket.order_type == "stop_market" or self.bid >= ticket.limit_price):
+                rest = self._rest_of(ticket)
+                filled = (rest * self.fill_share).quantize(Decimal("0.001"))
+                self._fill_stop(venue_order_id, ticket, self.bid, filled)
+
+    @property
+    def bid(self) -> Decimal:
+        return self.mid - Decimal("0.05")
+
+    def locked(self, currency: str = "BTC") -> Decimal:
+        """What resting stops keep from being sold otherwise."""
+        return sum(
+            (self._rest_of(t) for t in self.stops.values() if t.symbol.split("/")[0] == currency),
+            Decimal(0),
+        )
 
     def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
         self._answer()
@@ -107,7 +162,10 @@ class ScriptedVenue:
 
     def balances(self) -> dict[str, Balance]:
         self._answer()
-        return {currency: Balance(held, held) for currency, held in self.account.items()}
+        return {
+            currency: Balance(held, held - self.locked(currency))
+            for currency, held in self.account.items()
+        }
 
     def foreign_order(self) -> None:
         """Somebody else's order rests on the account."""
@@ -119,6 +177,66 @@ class ScriptedVenue:
     def _answer(self) -> None:
         if self.down:
             raise VenueUnavailable(f"{self.name}: ExchangeNotAvailable")
+
+    def _refuse(self, ticket: OrderTicket) -> None:
+        if ticket.stop_price is not None:
+            if not self.takes_stops:
+                raise OrderRejected(f"{self.name}: no stop orders")
+            if self.bid <= ticket.stop_price:
+                raise OrderRejected(f"{self.name}: the stop would trigger immediately")
+        base = ticket.symbol.split("/")[0]
+        free = self.account.get(base, Decimal(0)) - self.locked(base)
+        if ticket.side == "sell" and ticket.quantity > free:
+            raise OrderRejected(f"{self.name}: insufficient funds")
+
+    def _rest(self, ticket: OrderTicket) -> VenueOrder:
+        order = VenueOrder(
+            f"{self.name}-{len(self.orders) + 1}", ticket.client_order_id, ticket.symbol,
+            ticket.side, "open", ticket.quantity, Decimal(0), None,
+        )  # fmt: skip
+        self.orders[ticket.client_order_id] = order
+        self.stops[order.venue_order_id] = ticket
+        self.resting.append(order)
+        return order
+
+    def _rest_of(self, ticket: OrderTicket) -> Decimal:
+        return ticket.quantity - self.orders[ticket.client_order_id].filled_quantity
+
+    def _fill_stop(
+        self, venue_order_id: str, ticket: OrderTicket, price: Decimal, quantity: Decimal
+    ) -> None:
+        order = self.orders[ticket.client_order_id]
+        filled = order.filled_quantity + quantity
+        base, quote = ticket.symbol.split("/")
+        fee = price * quantity * self.fee_bps / 10_000
+        self.account[base] -= quantity
+        self.account[quote] += price * quantity - fee
+        self.orders[ticket.client_order_id] = replace(
+            order, filled_quantity=filled, average_price=price
+        )
+        self.executions.append(
+            VenueFill(
+                f"s{len(self.executions) + 1}",
+                venue_order_id,
+                ticket.symbol,
+                "sell",
+                price,
+                quantity,
+                fee,
+                quote,
+                "taker",
+                clock.now(),
+            )  # fmt: skip
+        )
+        if filled >= ticket.quantity:
+            self._end_stop(venue_order_id, "filled")
+
+    def _end_stop(self, venue_order_id: str, status: OrderStatus) -> None:
+        ticket = self.stops.pop(venue_order_id, None)
+        if ticket is not None:
+            order = self.orders[ticket.client_order_id]
+            self.orders[ticket.client_order_id] = replace(order, status=status)
+            self.resting = [o for o in self.resting if o.venue_order_id != venue_order_id]
 
     def _execute(self, ticket: OrderTicket) -> VenueOrder:
         number = len(self.orders) + 1
