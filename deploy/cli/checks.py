@@ -139,12 +139,12 @@ def venue_clock(name: str, exchange: Any) -> Check:
 
     Half the round trip is taken off, so that a slow line does not look like a wrong clock.
     """
-    import ccxt
+    from shared.execution.venues import ccxt_loader
 
     watch, before_ms = clock.Stopwatch(), clock.now_ms()
     try:
         server_ms = exchange.fetch_time()
-    except ccxt.BaseError as error:
+    except ccxt_loader.errors().BaseError as error:
         advice = "check the network; some venues refuse some countries (Binance: HTTP 451)"
         return Check(f"{name} clock", "FAIL", type(error).__name__, advice)
     round_trip_ms = watch.milliseconds()
@@ -157,12 +157,12 @@ def venue_clock(name: str, exchange: Any) -> Check:
 
 def key_permissions(name: str, exchange: Any) -> Check:
     """What a venue's key may do: it must not be able to withdraw."""
-    import ccxt
+    from shared.execution.venues import ccxt_loader
 
     title = f"{name} key"
     try:
         withdraw = _may_withdraw(name, exchange)
-    except ccxt.BaseError as error:
+    except ccxt_loader.errors().BaseError as error:
         return Check(title, "FAIL", type(error).__name__, "check key, secret and IP allow-list")
     except (KeyError, TypeError):
         advice = "look at the key's permissions on the venue's page yourself"
