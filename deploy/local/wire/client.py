@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from deploy.local.market.source import SourceSpec
+from deploy.local.wire.faults.rules import FaultRule
 from shared.errors import ConfigurationError, TradingLoopError
 
 _ROOT = Path(__file__).parents[3]
@@ -31,14 +32,17 @@ class WireFailed(TradingLoopError):
 
 
 def make_credentials(seed: int) -> VenueCredentials:
-    """Keys for the three simulated venues, ``{venue: {"api_key", "secret"}}``, fixed by the seed.
+    """Keys for the simulated venues, ``{venue: {"api_key", "secret"}}``, fixed by the seed.
 
-    They open nothing but a simulated venue. Coinbase's is an EC key in PEM form.
+    They open nothing but a simulated venue. Coinbase's is an EC key in PEM form. Binance US takes
+    Binance's: the configuration has one pair of keys for the two regions.
     """
     # The keys guard play money on one machine: being reproducible is worth more than being secret.
     source = random.Random(f"wire credentials {seed}")  # noqa: S311
+    binance = {"api_key": source.randbytes(32).hex(), "secret": source.randbytes(32).hex()}
     return {
-        "binance": {"api_key": source.randbytes(32).hex(), "secret": source.randbytes(32).hex()},
+        "binance": binance,
+        "binanceus": dict(binance),
         "coinbase": {
             "api_key": f"organizations/{source.randbytes(8).hex()}/apiKeys/simulated",
             "secret": _ec_pem(source),
@@ -48,6 +52,16 @@ def make_credentials(seed: int) -> VenueCredentials:
             "secret": b64encode(source.randbytes(64)).decode(),
         },
     }
+
+
+def key_variables(credentials: VenueCredentials) -> dict[str, str]:
+    """The keys by the names of the configuration, which has one pair for Binance's two regions."""
+    named = {}
+    for venue, keys in credentials.items():
+        family = "BINANCE" if venue == "binanceus" else venue.upper()
+        named[f"{family}_API_KEY"] = keys["api_key"]
+        named[f"{family}_SECRET"] = keys["secret"]
+    return named
 
 
 def _ec_pem(source: random.Random) -> str:
@@ -95,6 +109,42 @@ class WireProcess:
     def stats(self) -> dict[str, int]:
         """Requests served, by route. Raises ``WireFailed``."""
         return self._call("GET", "/_control/stats")
+
+    def faults(self, rules: Sequence[FaultRule], seed: int = 0) -> None:
+        """Replace the rules of the fault layer; ``faults.rules`` writes them.
+
+        Raises:
+            WireFailed: a rule is wrong; the message names its field.
+        """
+        self._call("POST", "/_control/faults", {"seed": seed, "rules": list(rules)})
+
+    def injected(self) -> dict[str, Any]:
+        """Each rule with its counts, and late requests; see ``FaultLayer.report``."""
+        return self._call("GET", "/_control/faults")
+
+    def clear_faults(self) -> None:
+        """End all faults. Requests that are late still arrive."""
+        self._call("DELETE", "/_control/faults")
+
+    def configure_venue(self, venue: str, **settings: Any) -> None:
+        """Change how a venue behaves; see ``Personality.configure``.
+
+        Raises:
+            WireFailed: there is no such venue or setting; the message names it.
+        """
+        self._call("POST", "/_control/venue", {"venue": venue, **settings})
+
+    def snapshot(self) -> int:
+        """Keep the state of all venues in the process; the id to go back to it by."""
+        return int(self._call("POST", "/_control/snapshot")["id"])
+
+    def restore(self, snapshot_id: int) -> None:
+        """Put venues, time, late requests and fault counters back to a snapshot.
+
+        Raises:
+            WireFailed: it is not one of the newest that the process keeps.
+        """
+        self._call("POST", "/_control/restore", {"id": snapshot_id})
 
     def stop(self) -> None:
         """End the process; more than once does no harm."""

@@ -1,13 +1,74 @@
-"""What only the local runner may ask: move time, read accounts, count requests."""
+"""What only the local runner may ask: move time, read accounts, count requests, cause faults.
+
+====================  ==========================================================================
+POST advance          ``{"now_ms": 1746532860000}``
+GET accounts, stats
+POST faults           ``{"seed": 7, "rules": [...]}`` replaces all rules; see ``faults.schema``
+GET, DELETE faults    what was injected; an end to all faults
+POST venue            ``{"venue": "kraken", "status": "cancel_only", ...}``
+POST snapshot         answers ``{"id": 1}``
+POST restore          ``{"id": 1}``
+====================  ==========================================================================
+
+What is wrong with a request comes back as ``{"error": ...}`` with status 400.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
+
+from deploy.local.wire.faults.schema import parse_rules
 from deploy.local.wire.orders import Fill, Order
+from deploy.local.wire.snapshots import Snapshots
 from deploy.local.wire.venues.base import Personality, text
+from shared.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from deploy.local.wire.server import Wire
+
+
+def routes(wire: Wire) -> list[web.RouteDef]:
+    """The control interface of one wire, under ``/_control``."""
+    kept = Snapshots()
+
+    def post(name: str, do: Callable[[dict[str, Any]], Any]) -> web.RouteDef:
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                return web.json_response(do(await _json_object(request)))
+            except ConfigurationError as error:
+                return web.json_response({"error": str(error)}, status=400)
+
+        return web.post(f"/_control/{name}", handle)
+
+    def get(name: str, read: Callable[[], Any]) -> web.RouteDef:
+        async def handle(_: web.Request) -> web.Response:
+            return web.json_response(read())
+
+        return web.get(f"/_control/{name}", handle)
+
+    async def clear_faults(_: web.Request) -> web.Response:
+        wire.faults.set_rules(0, [])
+        return web.json_response({})
+
+    def restore(body: dict[str, Any]) -> dict[str, int]:
+        wire.restore(kept.get(body.get("id")))
+        return {"now_ms": wire.now_ms}
+
+    return [
+        post("advance", lambda body: _advance(wire, body)),
+        get("accounts", lambda: accounts(wire.venues)),
+        get("stats", lambda: stats(wire.requests)),
+        post("faults", lambda body: _set_faults(wire, body)),
+        get("faults", wire.faults.report),
+        web.delete("/_control/faults", clear_faults),
+        post("venue", lambda body: _configure(wire, body)),
+        post("snapshot", lambda _: {"id": kept.keep(wire.snapshot())}),
+        post("restore", restore),
+    ]
 
 
 def accounts(venues: Mapping[str, Personality]) -> dict[str, Any]:
@@ -18,6 +79,44 @@ def accounts(venues: Mapping[str, Personality]) -> dict[str, Any]:
 def stats(requests: Counter[str]) -> dict[str, int]:
     """How many requests each route has served."""
     return dict(sorted(requests.items()))
+
+
+async def _json_object(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json() if request.can_read_body else {}
+    except ValueError as error:
+        raise ConfigurationError(f"body: expected JSON, {error}") from None
+    if not isinstance(body, dict):
+        raise ConfigurationError(f"body: expected an object, was {body!r}")
+    return body
+
+
+def _advance(wire: Wire, body: dict[str, Any]) -> dict[str, int]:
+    now_ms = body.get("now_ms")
+    if not isinstance(now_ms, int) or now_ms < wire.now_ms:
+        raise ConfigurationError(
+            f"now_ms: expected an integer of at least {wire.now_ms}, was {now_ms!r}"
+        )
+    wire.advance(now_ms)
+    return {"now_ms": wire.now_ms}
+
+
+def _set_faults(wire: Wire, body: dict[str, Any]) -> dict[str, int]:
+    seed = body.get("seed", 0)
+    if not isinstance(seed, int):
+        raise ConfigurationError(f"seed: expected an integer, was {seed!r}")
+    rules = parse_rules(body.get("rules"), wire.faults.services, wire.venues)
+    wire.faults.set_rules(seed, rules)
+    return {"rules": len(rules)}
+
+
+def _configure(wire: Wire, body: dict[str, Any]) -> dict[str, Any]:
+    name, settings = body.get("venue"), {k: v for k, v in body.items() if k != "venue"}
+    venue = wire.venues.get(name) if isinstance(name, str) else None
+    if venue is None:
+        raise ConfigurationError(f"venue: expected one of {', '.join(wire.venues)}, was {name!r}")
+    venue.configure(**settings)
+    return {"venue": name}
 
 
 def _account(venue: Personality) -> dict[str, Any]:

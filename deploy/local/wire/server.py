@@ -23,15 +23,18 @@ import uvloop
 from aiohttp import web
 
 from deploy.local.market.source import MarketSource, SourceSpec, open_source
-from deploy.local.wire import control, models, slack
+from deploy.local.wire import control, models, slack, snapshots
+from deploy.local.wire.faults.layer import FaultLayer
 from deploy.local.wire.feed import Feed
+from deploy.local.wire.incoming import wire_request
 from deploy.local.wire.rules import VENUES
 from deploy.local.wire.sentiment import fear_greed_answer
 from deploy.local.wire.venues import personalities
-from deploy.local.wire.venues.base import Credentials, Personality, WireRequest
+from deploy.local.wire.venues.base import Credentials, Personality, WireAnswer, WireRequest
 from shared.errors import ConfigurationError, TradingLoopError
 
 _PR_SET_PDEATHSIG = 1
+OTHER_SERVICES = ("openai", "anthropic", "slack", "fng")
 
 
 class Wire:
@@ -54,42 +57,55 @@ class Wire:
             name: personality(feed, balances.get(name, {}), credentials.get(name), now_ms)
             for name, personality in personalities().items()
         }
+        self.faults = FaultLayer((*self.venues, *OTHER_SERVICES), lambda: self.now_ms)
 
     def app(self) -> web.Application:
         """The application, with the models' and Slack's stand-ins where they are installed."""
-        app = web.Application(client_max_size=1 << 20)
-        for name, venue in self.venues.items():
-            app.router.add_route("*", f"/{name}/{{path:.*}}", self._venue_handler(name, venue))
+        app = web.Application(client_max_size=1 << 20, middlewares=[self.faults.middleware()])
+        for name in self.venues:
+            app.router.add_route("*", f"/{name}/{{path:.*}}", self._venue_handler(name))
         app.router.add_get("/fng/", self._fear_greed)
-        app.router.add_post("/_control/advance", self._advance)
-        app.router.add_get("/_control/accounts", self._accounts)
-        app.router.add_get("/_control/stats", self._stats)
+        app.router.add_routes(control.routes(self))
         for prefix, stand_in in self._stand_ins().items():
             app.add_subapp(prefix, stand_in)
         return app
 
     def advance(self, now_ms: int) -> None:
-        """Move the market's time on and match every venue's resting orders."""
+        """Move the market's time on, match resting orders, and let late requests arrive.
+
+        A late request meets the venue as it is at that moment: what the minutes before have done
+        is done, and the minute it falls into is not matched yet.
+        """
+        while (late := self.faults.due(now_ms)) is not None:
+            self._move_to(max(late.due_ms, self.now_ms))
+            self.faults.note_arrival(late, self._answer(late.venue, late.request))
+        self._move_to(now_ms)
+
+    def snapshot(self) -> snapshots.Snapshot:
+        """The state of the venues and the fault layer; see ``snapshots``."""
+        return snapshots.take(self.now_ms, self.venues, self.faults.state)
+
+    def restore(self, snapshot: snapshots.Snapshot) -> None:
+        """Put the venues, the fault layer and the time back to a snapshot."""
+        snapshots.go_back(snapshot, self.venues)
+        self.faults.state = snapshot.faults.copy()
+        self.now_ms = snapshot.now_ms
+
+    def _move_to(self, now_ms: int) -> None:
         for venue in self.venues.values():
             venue.advance(now_ms)
         self.now_ms = now_ms
 
-    def _venue_handler(self, name: str, venue: Personality) -> Callable[[web.Request], Any]:
+    def _answer(self, name: str, request: WireRequest) -> WireAnswer:
+        answer = self.venues[name].answer(request)
+        self.requests[f"{name} {answer.route}"] += 1
+        return answer
+
+    def _venue_handler(self, name: str) -> Callable[[web.Request], Any]:
         prefix_length = len(name) + 1
 
         async def handle(request: web.Request) -> web.Response:
-            path, _, query = request.raw_path.partition("?")
-            answer = venue.answer(
-                WireRequest(
-                    method=request.method,
-                    path=path[prefix_length:],
-                    query=query,
-                    body=await request.read() if request.can_read_body else b"",
-                    headers=request.headers,
-                    url=f"http://{request.host}{path}",
-                )
-            )
-            self.requests[f"{name} {answer.route}"] += 1
+            answer = self._answer(name, await wire_request(request, prefix_length))
             return web.Response(
                 body=answer.body, status=answer.status, content_type="application/json"
             )
@@ -105,20 +121,6 @@ class Wire:
         status, body = fear_greed_answer(self._source, self.now_ms)
         return web.Response(body=body, status=status, content_type="application/json")
 
-    async def _advance(self, request: web.Request) -> web.Response:
-        now_ms = (await request.json()).get("now_ms")
-        if not isinstance(now_ms, int) or now_ms < self.now_ms:
-            message = f"now_ms: expected an integer of at least {self.now_ms}, was {now_ms!r}"
-            return web.json_response({"error": message}, status=400)
-        self.advance(now_ms)
-        return web.json_response({"now_ms": self.now_ms})
-
-    async def _accounts(self, request: web.Request) -> web.Response:
-        return web.json_response(control.accounts(self.venues))
-
-    async def _stats(self, request: web.Request) -> web.Response:
-        return web.json_response(control.stats(self.requests))
-
 
 async def serve(wire: Wire, port: int) -> None:
     """Listen until SIGTERM comes or standard input closes."""
@@ -133,6 +135,7 @@ async def serve(wire: Wire, port: int) -> None:
     end_with_parent(loop, ended)
     print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
     await ended.wait()
+    wire.faults.release()
     await runner.cleanup()
 
 
