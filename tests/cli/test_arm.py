@@ -14,7 +14,7 @@ import pytest
 
 from deploy.cli import environment
 from deploy.cli.main import main
-from deploy.local.wire.client import make_credentials
+from deploy.local.wire.client import key_variables, make_credentials
 from shared import config
 from shared.execution.venues import clients
 from shared.ledger import arming, connection, migrate, state
@@ -54,9 +54,7 @@ def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str
         "DASHBOARD_TOKEN": "dashboard-secret",
         "KILL_SWITCH_TOKEN": "kill-secret",
     }
-    for venue, keys in CREDENTIALS.items():
-        values[f"{venue.upper()}_API_KEY"] = keys["api_key"]
-        values[f"{venue.upper()}_SECRET"] = keys["secret"]
+    values |= key_variables(CREDENTIALS)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
