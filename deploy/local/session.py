@@ -18,7 +18,7 @@ from deploy.local.market.source import SourceSpec
 from deploy.local.platform import Platform, WorkflowResult
 from deploy.local.scheduler import Tick
 from deploy.local.servers import DEFAULT_FOLDER, PROJECT, EmbeddedServers
-from deploy.local.wire.client import WireProcess, start_wire
+from deploy.local.wire.client import WireProcess, key_variables, start_wire
 from shared import clock, config
 from shared.ledger import connection, migrate
 from shared.ledger.connection import Ledger
@@ -217,11 +217,7 @@ class LocalSession:
 
     def _addresses(self, database_url: str) -> dict[str, str]:
         base = self.wire.base_url
-        keys = {}
-        for venue, credentials in self.wire.credentials.items():
-            keys[f"{venue.upper()}_API_KEY"] = credentials["api_key"]
-            keys[f"{venue.upper()}_SECRET"] = credentials["secret"]
-        return keys | {
+        return key_variables(self.wire.credentials) | {
             "DATABASE_URL": database_url,
             "REDIS_URL": self.servers.redis_url,
             "SIMULATED_WIRE_URL": base,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from capture_server import FAULTS, Capture, Captured, listen
 
-from deploy.local.wire.client import make_credentials
+from deploy.local.wire.client import key_variables, make_credentials
 from shared import cache, calls, clock, config
 from shared.errors import OrderUnknown, VenueUnavailable
 from shared.execution import intents
@@ -103,9 +103,7 @@ def venue(request: pytest.FixtureRequest, capture: Capture) -> Iterator[CcxtVenu
     """The adapter as it is built for live trading, but for the address and the known market."""
     name = request.param
     variables = {"SIMULATED_WIRE_URL": capture.base_url, "VENUES": ",".join(VENUES)}
-    for each, keys in CREDENTIALS.items():
-        variables[f"{each.upper()}_API_KEY"] = keys["api_key"]
-        variables[f"{each.upper()}_SECRET"] = keys["secret"]
+    variables |= key_variables(CREDENTIALS)
     clock.install(lambda: clock.to_ms(NOW))
     log = calls.CallLog()
     client = clients.client(config.load(variables), name)

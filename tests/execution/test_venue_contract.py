@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from deploy.local.market.source import SourceSpec
-from deploy.local.wire.client import WireProcess, start_wire
+from deploy.local.wire.client import WireProcess, key_variables, start_wire
 from shared import cache, calls, clock, config
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
 from shared.execution import intents
@@ -22,7 +22,7 @@ from shared.execution.venues.dialects import DIALECTS
 from shared.execution.venues.markets import Catalogue
 
 START = datetime(2025, 5, 6, 12, tzinfo=UTC)
-VENUES = ("binance", "coinbase", "kraken")
+VENUES = ("binance", "binanceus", "coinbase", "kraken")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 _numbers = itertools.count(1)
 
@@ -44,9 +44,7 @@ def venue(
     request: pytest.FixtureRequest, wire: WireProcess, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[CcxtVenue]:
     variables = {"SIMULATED_WIRE_URL": wire.base_url, "VENUES": ",".join(VENUES)}
-    for name, keys in wire.credentials.items():
-        variables[f"{name.upper()}_API_KEY"] = keys["api_key"]
-        variables[f"{name.upper()}_SECRET"] = keys["secret"]
+    variables |= key_variables(wire.credentials)
     settings = config.load(variables)
     clock.install(lambda: clock.to_ms(START))
     log = calls.CallLog()
@@ -80,7 +78,12 @@ def test_rules_are_complete(venue: CcxtVenue) -> None:
     rules = venue.rules("BTC/USDT")
     assert 0 < rules.quantity_step <= rules.min_quantity or rules.min_notional > 0
     assert rules.price_tick > 0
-    expected = {"binance": (10, 10), "kraken": (40, 25), "coinbase": (120, 60)}[venue.name]
+    expected = {
+        "binance": (10, 10),
+        "binanceus": (60, 40),
+        "kraken": (40, 25),
+        "coinbase": (120, 60),
+    }[venue.name]
     assert (rules.taker_fee_bps, rules.maker_fee_bps) == expected
 
 

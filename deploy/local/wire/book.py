@@ -21,7 +21,12 @@ LEVELS = 100
 # Quoted spread at a usual volatility, by base; others take the default.
 _SPREAD_BPS = {"BTC": 1.0, "ETH": 1.3, "SOL": 4.0}
 _DEFAULT_SPREAD_BPS = 5.0
-_SPREAD_FACTOR: dict[VenueName, float] = {"binance": 1.0, "coinbase": 1.3, "kraken": 1.6}
+_SPREAD_FACTOR: dict[VenueName, float] = {
+    "binance": 1.0,
+    "binanceus": 2.5,
+    "coinbase": 1.3,
+    "kraken": 1.6,
+}
 _USUAL_SIGMA_BPS = 6.0
 # Distance of level i from the best, in bps: dense at the top, 55 bps at the 50th level.
 _LEVEL_BPS = 0.37 * np.arange(LEVELS) * (1.0 + np.arange(LEVELS) / 25.0)

@@ -34,8 +34,18 @@ CROSS_BASES = ("ETH", "SOL")
 # Part of the base's volume against USDT that its pair against BTC is given.
 CROSS_VOLUME_SHARE = 0.03
 # How far a venue's price may stand from the source's, and its part of the source's volume.
-BASIS_AMPLITUDE_BPS: dict[VenueName, float] = {"binance": 0.0, "coinbase": 3.0, "kraken": 4.0}
-VOLUME_SHARE: dict[VenueName, float] = {"binance": 1.0, "coinbase": 0.25, "kraken": 0.12}
+BASIS_AMPLITUDE_BPS: dict[VenueName, float] = {
+    "binance": 0.0,
+    "binanceus": 5.0,
+    "coinbase": 3.0,
+    "kraken": 4.0,
+}
+VOLUME_SHARE: dict[VenueName, float] = {
+    "binance": 1.0,
+    "binanceus": 0.05,
+    "coinbase": 0.25,
+    "kraken": 0.12,
+}
 # Knots of the basis, in minutes, with their weights: it wanders and always comes back to zero.
 _BASIS_OCTAVES = ((7, 0.4), (31, 0.6))
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-VenueName = Literal["binance", "coinbase", "kraken"]
-VENUES: tuple[VenueName, ...] = ("binance", "coinbase", "kraken")
+VenueName = Literal["binance", "binanceus", "coinbase", "kraken"]
+VENUES: tuple[VenueName, ...] = ("binance", "binanceus", "coinbase", "kraken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,14 @@ VENUE_RULES: dict[VenueName, VenueRules] = {
     "binance": VenueRules(
         "binance", Decimal(10), Decimal(10), "received", "reject_open", stop_triggers_at_once=False
     ),
+    "binanceus": VenueRules(
+        "binanceus",
+        Decimal(60),
+        Decimal(40),
+        "received",
+        "reject_open",
+        stop_triggers_at_once=False,
+    ),
     "coinbase": VenueRules(
         "coinbase",
         Decimal(120),
@@ -91,6 +99,13 @@ _PUBLISHED: dict[VenueName, dict[str, tuple[int, int, str, str]]] = {
         "ETH/BTC": (5, 3, "0.001", "0.0001"),
         "SOL/BTC": (6, 2, "0.01", "0.0001"),
     },
+    "binanceus": {
+        "BTC/USDT": (2, 5, "0.00001", "1"),
+        "ETH/USDT": (2, 4, "0.0001", "1"),
+        "SOL/USDT": (2, 3, "0.001", "1"),
+        "ETH/BTC": (5, 3, "0.001", "0.0001"),
+        "SOL/BTC": (6, 2, "0.01", "0.0001"),
+    },
     "coinbase": {
         "BTC/USDT": (2, 8, "0.00000001", "1"),
         "ETH/USDT": (2, 8, "0.00000001", "1"),
@@ -106,7 +121,12 @@ _PUBLISHED: dict[VenueName, dict[str, tuple[int, int, str, str]]] = {
         "SOL/BTC": (7, 8, "0.02", "0.00002"),
     },
 }
-_MIN_NOTIONAL_USDT: dict[VenueName, str] = {"binance": "5", "coinbase": "1", "kraken": "0.5"}
+_MIN_NOTIONAL_USDT: dict[VenueName, str] = {
+    "binance": "5",
+    "binanceus": "1",
+    "coinbase": "1",
+    "kraken": "0.5",
+}
 
 
 def symbol_rules(venue: VenueName, symbol: str, price: float) -> SymbolRules:

@@ -80,12 +80,22 @@ class Catalogue:
         return symbol in self._symbols or takes_fees or (base in bases and quote in bases)
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
-        fees = self._client.fetch_trading_fees() if self._asks_for_fees() else {}
+        fees = self._account_fees() if self._asks_for_fees() else {}
         entry = ENTRY_TIER[self._name]
         for market in wanted:
             own = fees.get(market["symbol"]) or {}
             market["taker"] = float(own["taker"] if own.get("taker") else entry.taker_bps / 10_000)
             market["maker"] = float(own["maker"] if own.get("maker") else entry.maker_bps / 10_000)
+
+    def _account_fees(self) -> dict[str, Any]:
+        """Taker and maker fee of the account, by symbol."""
+        client = self._client
+        if self._name != "binanceus":
+            own: dict[str, Any] = client.fetch_trading_fees()
+            return own
+        # For Binance US, ccxt's unified call asks a path that only Binance has.
+        rows = [client.parse_trading_fee(row) for row in client.sapi_get_asset_query_trading_fee()]
+        return {row["symbol"]: row for row in rows}
 
     def _asks_for_fees(self) -> bool:
         return bool(self._client.apiKey) and bool(self._client.has.get("fetchTradingFees"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from deploy.local.wire.client import make_credentials
+from deploy.local.wire.rules import VENUES
 from deploy.local.wire.server import Wire
 from deploy.local.wire.venues.base import Credentials
 from shared.execution.venues.ccxt_loader import exchange_class
@@ -66,8 +68,7 @@ class RunningWire:
         )
         base = f"{self.base_url}/{venue}"
         client.urls["api"] = {
-            name: base + (url.split(".com", 1)[1] if venue == "binance" else "")
-            for name, url in client.urls["api"].items()
+            name: re.sub(r"^https?://[^/]+", base, url) for name, url in client.urls["api"].items()
         }
         client.milliseconds = lambda: self.now_ms
         client.seconds = lambda: self.now_ms // 1000
@@ -94,7 +95,7 @@ def start() -> Iterator[Callable[..., RunningWire]]:
         wire = Wire(
             source or FakeSource({"BTC/USDT": MINUTES}),
             seed=11,
-            balances=dict.fromkeys(("binance", "coinbase", "kraken"), BALANCES),
+            balances=dict.fromkeys(VENUES, BALANCES),
             credentials={
                 name: Credentials(keys["api_key"], keys["secret"])
                 for name, keys in CREDENTIALS.items()

@@ -1,4 +1,4 @@
-"""Three personalities over the one matching model: each speaks one venue's documented JSON."""
+"""Four personalities over the one matching model: each speaks one venue's documented JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def personalities() -> dict[str, type[Personality]]:
     """The venues by name."""
     from deploy.local.wire.venues.binance import Binance
+    from deploy.local.wire.venues.binanceus import BinanceUS
     from deploy.local.wire.venues.coinbase import Coinbase
     from deploy.local.wire.venues.kraken import Kraken
 
-    return {"binance": Binance, "coinbase": Coinbase, "kraken": Kraken}
+    return {"binance": Binance, "binanceus": BinanceUS, "coinbase": Coinbase, "kraken": Kraken}

@@ -1,4 +1,4 @@
-"""What the three personalities share: a request, an answer, routes and bodies kept for a minute."""
+"""What the personalities share: a request, an answer, routes and bodies kept for a minute."""
 
 from __future__ import annotations
 

@@ -78,13 +78,17 @@ class Binance(BinanceMarket):
                 return WireAnswer(public(parameters(request.query)), route=route)
             private = self._private.get(key)
             if private is None:
-                return WireAnswer(b'{"code":-1100,"msg":"Not found."}', 404)
+                return self.not_found(request)
             return WireAnswer(dump(private(self._authenticated(request))), route=route)
         except ApiError as error:
             return WireAnswer(dump(error.body), error.status, route)
         except Refused as error:
             code, message = self._error_of(error, request.method)
             return WireAnswer(dump({"code": code, "msg": message}), 400, route)
+
+    def not_found(self, request: WireRequest) -> WireAnswer:
+        """The answer to a path that the venue does not have."""
+        return WireAnswer(b'{"code":-1100,"msg":"Not found."}', 404)
 
     def _error_of(self, error: Refused, method: str) -> tuple[int, str]:
         if error.reason is Reason.BAD_PARAMETER:
@@ -135,6 +139,7 @@ class Binance(BinanceMarket):
                 for name in account.currencies()
                 if account.total(name) or params.get("omitZeroBalances") != "true"
             ],
+            self.exchange.venue,
             self.now_ms,
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.wire.feed import CLOSE, HIGH, LOW, OPEN, OPEN_MS, VOLUME
 from deploy.local.wire.orders import Fill, Order, OrderType, Status
-from deploy.local.wire.rules import SymbolRules
+from deploy.local.wire.rules import SymbolRules, VenueRules
 from deploy.local.wire.tape import TapeTrade, buy_share
 from deploy.local.wire.venues.base import JSON, text
 from shared.market.types import TIMEFRAME_MS
@@ -230,15 +230,15 @@ def book_ticker(symbol: str, best: tuple[list[str], list[str]]) -> JSON:
     }
 
 
-def account(balances: JSON, now_ms: int) -> JSON:
+def account(balances: JSON, venue: VenueRules, now_ms: int) -> JSON:
     return {
-        "makerCommission": 10,
-        "takerCommission": 10,
+        "makerCommission": int(venue.maker_fee_bps),
+        "takerCommission": int(venue.taker_fee_bps),
         "buyerCommission": 0,
         "sellerCommission": 0,
         "commissionRates": {
-            "maker": "0.00100000",
-            "taker": "0.00100000",
+            "maker": text(venue.maker_fee_bps / 10_000),
+            "taker": text(venue.taker_fee_bps / 10_000),
             "buyer": "0.00000000",
             "seller": "0.00000000",
         },

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.local.wire.feed import MINUTE_MS
 from deploy.local.wire.orders import Reason, Refused
-from deploy.local.wire.rules import SymbolRules
+from deploy.local.wire.rules import SymbolRules, VenueName
 from deploy.local.wire.venues import binance_json as shape
 from deploy.local.wire.venues.base import JSON, ApiError, Params, Personality, dump, integer
 
@@ -25,7 +25,7 @@ def failure(status: int, code: int, message: str) -> ApiError:
 class BinanceMarket(Personality):
     """Symbols, candles, books, trades and tickers."""
 
-    name = "binance"
+    name: VenueName = "binance"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
