@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from shared import clock
 from shared.execution.types import OrderTicket
 from shared.run import Run
 
+RUN_LIMIT = timedelta(seconds=60)
+"""The platform kills a cron run after this: who sent an order earlier will never hear of it."""
+
 # An order counts at full size while nobody knows what became of it, with its unfilled rest while
 # it rests on the venue, and with what the venue has filled but the ledger has not recorded yet.
 _FACTS = """
 WITH pending AS MATERIALIZED (
-    SELECT position_id, symbol, venue, side, order_type, limit_price, quantity, true AS unresolved
+    SELECT position_id, symbol, venue, side, order_type, limit_price, quantity, true AS unresolved,
+           purpose = 'protect' AND (state = 'UNKNOWN' OR sent_at <= %(run_died_before)s)
+               AS unknown_stop
     FROM intents
     WHERE pod = %(pod)s AND state IN ('SENDING', 'UNKNOWN')
       AND client_order_id <> %(client_order_id)s
     UNION ALL
     SELECT i.position_id, i.symbol, i.venue, i.side, i.order_type, i.limit_price,
-           o.quantity - o.filled_quantity, false
+           o.quantity - o.filled_quantity, false, false
     FROM orders o JOIN intents i USING (intent_id)
-    WHERE o.pod = %(pod)s AND o.status = 'open' AND i.state = 'ACKNOWLEDGED'
+    WHERE o.pod = %(pod)s AND o.status = 'open' AND i.state NOT IN ('SENDING', 'UNKNOWN')
     UNION ALL
     SELECT i.position_id, i.symbol, i.venue, i.side, i.order_type, i.limit_price,
-           o.filled_quantity - recorded.quantity, false
+           o.filled_quantity - recorded.quantity, false, false
     FROM intents i JOIN orders o USING (intent_id)
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(f.quantity), 0) AS quantity FROM fills f
@@ -80,16 +85,22 @@ CROSS JOIN (
            coalesce(sum(quantity) FILTER (WHERE NOT buys AND venue = %(venue)s
                                           AND position_id = %(position_id)s), 0)
                AS pending_sell_quantity,
+           coalesce(sum(quantity) FILTER (WHERE unknown_stop AND venue = %(venue)s
+                                          AND position_id = %(position_id)s), 0)
+               AS unknown_stop_quantity,
            count(*) FILTER (
                WHERE NOT unresolved AND venue = %(venue)s AND symbol = %(symbol)s
-                 AND side <> %(side)s AND order_type <> 'stop_limit'
+                 AND side <> %(side)s AND order_type NOT IN ('stop_limit', 'stop_market')
                  AND CASE WHEN buys THEN limit_price >= %(limit_price)s
                           ELSE limit_price <= %(limit_price)s END) AS opposing
     FROM (SELECT *, side = 'buy' AS buys, quantity * limit_price AS notional FROM pending) q
 ) p
 CROSS JOIN (
     SELECT count(*) AS orders_last_hour,
-           count(*) FILTER (WHERE sent_at > %(now)s - interval '1 minute') AS orders_last_minute
+           count(*) FILTER (WHERE sent_at > %(now)s - interval '1 minute') AS orders_last_minute,
+           count(*) FILTER (WHERE purpose = 'protect') AS stops_last_hour,
+           count(*) FILTER (WHERE purpose = 'protect'
+                              AND sent_at > %(now)s - interval '1 minute') AS stops_last_minute
     FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
       AND client_order_id <> %(client_order_id)s
 ) o
@@ -101,6 +112,11 @@ class Facts:
     """The state of the book of this pod at the moment of one order. Money in quote currency.
 
     ``None`` where the ledger holds nothing on the subject; the gate decides what that means.
+
+    Attributes:
+        unknown_stop_quantity: of ``pending_sell_quantity``, what belongs to protective stops that
+            may or may not rest: their run has heard no answer, or is dead.
+        stops_last_hour, stops_last_minute: how many of the orders were protective stops.
     """
 
     run_started_at: datetime | None
@@ -113,11 +129,14 @@ class Facts:
     venue_pending_buy_quote: Decimal
     unresolved: int
     pending_sell_quantity: Decimal
+    unknown_stop_quantity: Decimal
     opposing: int
     held_on_venue: Decimal | None
     venue_cash_quote: Decimal | None
     orders_last_hour: int
     orders_last_minute: int
+    stops_last_hour: int
+    stops_last_minute: int
     other_venue_mids: list[Decimal] | None
 
 
@@ -136,6 +155,7 @@ def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts
             "limit_price": ticket.limit_price,
             "quote": run.config.quote_currency,
             "now": clock.from_ms(now_ms),
+            "run_died_before": clock.from_ms(now_ms) - RUN_LIMIT,
         },
     )
     if row is None:  # a SELECT without FROM always has its row

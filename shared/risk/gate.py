@@ -32,8 +32,15 @@ RUN_LIMIT_MS = 60_000  # the platform kills a cron run after this
 
 # New risk stops at the first number; exits, which must work in a crash too, at the second.
 MAX_DEVIATION_PERCENT = (Decimal(2), Decimal(10))
-MAX_ORDERS_PER_MINUTE = (20, 60)
-MAX_ORDERS_PER_HOUR = (400, 1_200)
+# Entries and other new risk, protective stops, exits. Stops follow what is bought and where the
+# price moves: they take no room from entries, and leave the last third to exits.
+MAX_ORDERS_PER_MINUTE = (20, 40, 60)
+MAX_ORDERS_PER_HOUR = (400, 800, 1_200)
+
+STOP_LIMIT_OFFSET_PERCENT = Decimal(2)
+"""How far below its trigger a protective stop still sells. A stop-limit that the price has jumped
+rests unfilled and protects nothing, so the way down is wide (freqtrade takes 1 %, and the gaps of
+10 October 2025 went further); it is bounded, because what an emptied book shows is no price."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,11 @@ class Case:
     @property
     def notional_quote(self) -> Decimal:
         return self.ticket.quantity * self.ticket.limit_price
+
+    @property
+    def is_stop(self) -> bool:
+        """It rests away from the market until its trigger is reached."""
+        return self.ticket.order_type in ("stop_limit", "stop_market")
 
     @property
     def symbol_exposure_quote(self) -> Decimal:
@@ -124,7 +136,7 @@ def deny_unless_state_allows(trading: TradingState, ticket: OrderTicket, purpose
 def deny_unless_numbers(ticket: OrderTicket) -> None:
     """Every number of the ticket is finite and above zero (C02)."""
     numbers = {"quantity": ticket.quantity, "limit_price": ticket.limit_price}
-    if ticket.order_type == "stop_limit":
+    if ticket.order_type in ("stop_limit", "stop_market"):
         if ticket.stop_price is None:
             raise OrderDenied("ORDER_STOP_PRICE", stop_price=None)
         numbers["stop_price"] = ticket.stop_price
@@ -176,14 +188,16 @@ def _collar(case: Case) -> None:
     """The limit price is not far on the expensive side of the mid (C05).
 
     A protective stop rests away from the market on purpose: it lies below the mid, and its limit
-    is held against its own trigger.
+    is held against its own trigger, at the wide offset that a gap asks for.
     """
     ticket, width = case.ticket, case.config.price_collar_bps / 10_000
     reference = case.mid
-    if ticket.order_type == "stop_limit" and ticket.stop_price is not None:
+    if case.is_stop and ticket.stop_price is not None:
         if ticket.stop_price >= case.mid:
             raise OrderDenied("PRICE_STOP_ABOVE_MID", stop=ticket.stop_price, mid=case.mid)
         reference = ticket.stop_price
+        if case.purpose == "protect":
+            width = STOP_LIMIT_OFFSET_PERCENT / 100
     worst = reference * (1 + width if ticket.side == "buy" else 1 - width)
     beyond = ticket.limit_price > worst if ticket.side == "buy" else ticket.limit_price < worst
     if beyond:
@@ -208,8 +222,9 @@ def _grid(case: Case) -> None:
         raise OrderDenied("RULES_NUMBER", step=rules.quantity_step, tick=rules.price_tick)
     if ticket.quantity % rules.quantity_step != 0:
         raise OrderDenied("QUANTITY_STEP", quantity=ticket.quantity, step=rules.quantity_step)
-    if ticket.limit_price % rules.price_tick != 0:
-        raise OrderDenied("PRICE_TICK", price=ticket.limit_price, tick=rules.price_tick)
+    for price in (ticket.limit_price, ticket.stop_price):
+        if price is not None and price % rules.price_tick != 0:
+            raise OrderDenied("PRICE_TICK", price=price, tick=rules.price_tick)
     if ticket.quantity < rules.min_quantity:
         raise OrderDenied("QUANTITY_MINIMUM", quantity=ticket.quantity, minimum=rules.min_quantity)
     if case.notional_quote < rules.min_notional:
@@ -296,32 +311,42 @@ def _unresolved(case: Case) -> None:
 
 
 def _self_match(case: Case) -> None:
-    """No order of ours rests on the other side at a price that would meet this one (C16)."""
-    if case.facts.opposing:
+    """No order of ours rests on the other side at a price that would meet this one (C16).
+
+    A stop meets nobody when it is placed, and a stop that rests meets nobody either.
+    """
+    if case.facts.opposing and not case.is_stop:
         raise OrderDenied("ORDER_SELF_MATCH", orders=case.facts.opposing)
 
 
 def _holding(case: Case) -> None:
-    """A sale is at most what the position holds on the venue and no other sale claims (C17)."""
+    """A sale is at most what the position holds on the venue and no other sale claims (C17).
+
+    A stop of which nobody knows whether it rests keeps no exit back: if it does rest, it has locked
+    what the exit would sell, and the venue itself refuses the exit.
+    """
     if case.new_risk:
         return
     held = case.facts.held_on_venue or Decimal(0)
-    free = held - case.facts.pending_sell_quantity
-    if case.ticket.quantity > free:
+    claimed = case.facts.pending_sell_quantity
+    if case.purpose == "exit":
+        claimed -= case.facts.unknown_stop_quantity
+    if case.ticket.quantity > held - claimed:
         raise OrderDenied(
-            "HOLDING_EXCEEDED",
-            quantity=case.ticket.quantity,
-            held=held,
-            in_flight=case.facts.pending_sell_quantity,
+            "HOLDING_EXCEEDED", quantity=case.ticket.quantity, held=held, in_flight=claimed
         )
 
 
 def _rate(case: Case) -> None:
     """The pod sends no more orders a minute and an hour than its trading can explain (C09)."""
-    tier = 0 if case.new_risk else 1
+    facts = case.facts
+    tier = 0 if case.new_risk else 1 if case.purpose == "protect" else 2
+    minute, hour = facts.orders_last_minute, facts.orders_last_hour
+    if case.new_risk:
+        minute, hour = minute - facts.stops_last_minute, hour - facts.stops_last_hour
     counts = (
-        ("minute", case.facts.orders_last_minute, MAX_ORDERS_PER_MINUTE[tier]),
-        ("hour", case.facts.orders_last_hour, MAX_ORDERS_PER_HOUR[tier]),
+        ("minute", minute, MAX_ORDERS_PER_MINUTE[tier]),
+        ("hour", hour, MAX_ORDERS_PER_HOUR[tier]),
     )
     for window, before, limit in counts:
         if before + 1 > limit:

@@ -208,15 +208,17 @@ def test_price_collar_of_50_bps(
     ("stop", "limit", "code"),
     [
         ("98", "97.51", None),
-        ("98", "97.50", "PRICE_COLLAR"),
+        ("98", "96.04", None),  # 2 % below
+        ("98", "96.03", "PRICE_COLLAR"),
         ("99.99", "99.8", None),
         ("100", "99.8", "PRICE_STOP_ABOVE_MID"),
     ],
 )
+@pytest.mark.parametrize("kind", ["stop_limit", "stop_market"])
 def test_a_protective_stop_is_held_against_its_trigger(
-    world: World, holding: int, stop: str, limit: str, code: str | None
+    world: World, holding: int, stop: str, limit: str, code: str | None, kind: str
 ) -> None:
-    order = sale(order_type="stop_limit", stop_price=dec(stop), limit_price=dec(limit))
+    order = sale(order_type=kind, stop_price=dec(stop), limit_price=dec(limit))
     assert judge(world, order, purpose="protect", position_id=holding) == code
 
 
@@ -438,12 +440,11 @@ def test_own_resting_orders_are_not_met(
     assert judge(world, position_id=position) == code
 
 
+@pytest.mark.parametrize("kind", ["stop_limit", "stop_market"])
 def test_a_resting_protective_stop_does_not_count_as_an_opposing_order(
-    world: World, position: int
+    world: World, position: int, kind: str
 ) -> None:
-    world.intent(
-        position, side="sell", order_status="open", order_type="stop_limit", limit_price=97
-    )
+    world.intent(position, side="sell", order_status="open", order_type=kind, limit_price=97)
     assert judge(world, position_id=position) is None
 
 
@@ -465,6 +466,67 @@ def test_a_sale_is_at_most_what_is_held(
         world.intent(holding, side="sell", quantity=in_flight, limit_price=101, **how)  # type: ignore[arg-type]
     order = sale(quantity=dec(quantity))
     assert judge(world, order, purpose="exit", position_id=holding) == code
+
+
+@pytest.mark.parametrize("state", ["DEAD", "REJECTED"])
+def test_an_order_that_came_late_counts_while_it_rests(
+    world: World, holding: int, state: str
+) -> None:
+    """The venue shows it, so it is under way, whatever its intent was taken for."""
+    world.intent(holding, side="sell", quantity="0.6", limit_price=101, state=state,
+                 order_status="open")  # fmt: skip
+    fits, too_much = sale(quantity=dec("0.4")), sale(quantity=dec("0.401"))
+    assert judge(world, fits, purpose="exit", position_id=holding) is None
+    assert judge(world, too_much, purpose="exit", position_id=holding) == "HOLDING_EXCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "purpose", "code"),
+    [
+        ("UNKNOWN", 0, "exit", None),
+        ("SENDING", 60, "exit", None),  # its run is dead
+        ("SENDING", 59, "exit", "HOLDING_EXCEEDED"),  # its run may still hear that it rests
+        ("UNKNOWN", 600, "protect", "HOLDING_EXCEEDED"),
+    ],
+)
+def test_a_stop_of_unknown_fate_keeps_no_exit_back(
+    world: World, holding: int, state: str, age_s: int, purpose: str, code: str | None
+) -> None:
+    world.intent(
+        holding, side="sell", quantity=1, purpose="protect", order_type="stop_limit",
+        limit_price=97, state=state, sent_at=clock.now() - timedelta(seconds=age_s),
+    )  # fmt: skip
+    stop = {"order_type": "stop_limit", "stop_price": dec(98), "limit_price": dec(97)}
+    order = sale(quantity=dec(1), **(stop if purpose == "protect" else {}))
+    assert judge(world, order, purpose=purpose, position_id=holding) == code
+
+
+def test_a_stop_that_rests_keeps_exits_back_until_it_is_cancelled(
+    world: World, holding: int
+) -> None:
+    world.intent(holding, side="sell", quantity=1, purpose="protect", order_type="stop_limit",
+                 limit_price=97, order_status="open")  # fmt: skip
+    order = sale(quantity=dec("0.5"))
+    assert judge(world, order, purpose="exit", position_id=holding) == "HOLDING_EXCEEDED"
+
+
+@pytest.mark.parametrize("trading", ["REDUCING", "HALTED"])
+def test_protection_is_placed_in_every_state(world: World, holding: int, trading: str) -> None:
+    state.tighten(world.ledger, trading, reason="test", set_by="test")  # type: ignore[arg-type]
+    order = sale(order_type="stop_limit", stop_price=dec(98), limit_price=dec(97))
+    assert judge(world, order, purpose="protect", position_id=holding) is None
+
+
+def test_a_stop_meets_no_order_of_ours_when_it_is_placed(world: World, holding: int) -> None:
+    """A bid of ours rests far above the stop's limit, but the stop does not trade yet."""
+    world.intent(holding, order_status="open", quantity="0.1", limit_price="99")
+    order = sale(order_type="stop_limit", stop_price=dec(98), limit_price=dec(97))
+    assert judge(world, order, purpose="protect", position_id=holding) is None
+
+
+def test_a_stop_lies_on_the_price_grid(world: World, holding: int) -> None:
+    order = sale(order_type="stop_limit", stop_price=dec("98.001"), limit_price=dec(97))
+    assert judge(world, order, purpose="protect", position_id=holding) == "PRICE_TICK"
 
 
 def test_a_sale_needs_the_holding_on_its_own_venue(world: World, holding: int) -> None:

@@ -151,10 +151,11 @@ class World:
         sent_at: datetime | None = None,
         order_status: str | None = None,
         filled: object = 0,
+        purpose: str | None = None,
     ) -> str:
         """An intent, and its order where ``order_status`` is given."""
         number = next(_numbers)
-        purpose = "entry" if side == "buy" else "exit"
+        purpose = purpose or ("entry" if side == "buy" else "exit")
         sent = sent_at or clock.now()
         self.ledger.execute(
             "INSERT INTO intents (intent_id, logical_key, client_order_id, pod, position_id, "
