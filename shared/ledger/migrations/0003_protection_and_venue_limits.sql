@@ -10,6 +10,11 @@ ALTER TABLE intents
     ADD COLUMN post_only boolean NOT NULL DEFAULT false,
     ADD COLUMN mode text CHECK (mode IN ('paper', 'simulated', 'live'));  -- null: before this column
 
+-- A fee in a third currency that nobody has told a price of is null until there is one: the fill
+-- itself must not wait for it. Sums leave it out.
+ALTER TABLE fills ALTER COLUMN fee_quote DROP NOT NULL;
+CREATE INDEX fills_of_unvalued_fees ON fills (pod) WHERE fee_quote IS NULL;
+
 CREATE TABLE naked_intervals (                 -- held on a venue without a stop resting there
     interval_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pod         text NOT NULL,
@@ -44,3 +49,35 @@ SELECT i.*, o.venue_order_id, o.status AS order_status,
        END AS arrival_slippage_bps
 FROM intents i
 LEFT JOIN orders o USING (intent_id);
+
+-- How well each order was executed, from its fills. A fee without a known value in quote leaves the
+-- order's fee unknown; its fill counts in everything else.
+CREATE INDEX ON fills (intent_id);
+CREATE INDEX ON intents (pod, sent_at DESC);
+
+CREATE VIEW execution_quality AS              -- one row an order
+SELECT i.pod, i.intent_id, i.parent_id, i.position_id, i.venue, i.symbol, i.side, i.purpose,
+       i.order_type, i.time_in_force, i.mode, i.state, i.sent_at,
+       extract(hour FROM i.sent_at AT TIME ZONE 'UTC')::integer AS hour_utc,
+       i.quantity, i.limit_price, i.decision_mid, i.arrival_mid,
+       f.fills, f.filled_quantity, f.notional_quote, f.maker_quote, f.taker_quote,
+       f.fee_quote, 10000 * f.fee_quote / f.notional_quote AS fee_bps,
+       100 * f.filled_quantity / i.quantity AS fill_rate_percent,
+       f.average_price,
+       10000 * f.sign * (f.average_price - i.decision_mid) / i.decision_mid AS slippage_bps,
+       10000 * f.sign * (f.average_price - i.arrival_mid) / i.arrival_mid AS arrival_slippage_bps,
+       1000 * extract(epoch FROM f.first_fill_at - i.sent_at) AS time_to_first_fill_ms,
+       1000 * extract(epoch FROM f.last_fill_at - i.sent_at) AS time_to_fill_ms
+FROM intents i
+CROSS JOIN LATERAL (
+    SELECT count(*) AS fills,
+           coalesce(sum(quantity), 0) AS filled_quantity,
+           sum(price * quantity) AS notional_quote,                    -- null where nothing filled
+           sum(price * quantity) / sum(quantity) AS average_price,
+           sum(price * quantity) FILTER (WHERE liquidity = 'maker') AS maker_quote,
+           sum(price * quantity) FILTER (WHERE liquidity = 'taker') AS taker_quote,
+           CASE WHEN count(fee_quote) = count(*) THEN sum(fee_quote) END AS fee_quote,
+           CASE i.side WHEN 'buy' THEN 1 ELSE -1 END AS sign,          -- a cost is positive
+           min(filled_at) AS first_fill_at, max(filled_at) AS last_fill_at
+    FROM fills WHERE fills.intent_id = i.intent_id
+) f;
