@@ -1,6 +1,7 @@
 """What venues say about our orders, written into the ledger: orders and fills.
 
-Both writes may be repeated any number of times and in any order.
+Both writes may be repeated any number of times and in any order. A fill is what its trade id first
+said; what an order has filled never falls and never exceeds what was ordered.
 """
 
 from __future__ import annotations
@@ -9,36 +10,43 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from shared import clock
-from shared.errors import DataUnavailable
+from shared.execution import fees
 from shared.execution.types import VenueFill, VenueOrder
+from shared.ledger import alerts, events
 from shared.ledger.connection import Ledger, Row
 
 
-def record_order(ledger: Ledger, intent_id: str, venue: str, order: VenueOrder) -> None:
-    """Keep the newest state of an order; its filled quantity never falls."""
+def record_order(ledger: Ledger, intent_id: str, venue: str, order: VenueOrder) -> bool:
+    """Keep the newest state of an order; returns whether the ledger had not known it.
+
+    Its filled quantity never falls, and never exceeds the intent's.
+    """
     now = clock.now()
-    ledger.execute(
+    row = ledger.one(
         "INSERT INTO orders AS o (venue, venue_order_id, intent_id, pod, status, quantity, "
         "filled_quantity, average_price, created_at, updated_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+        "SELECT %(venue)s, %(order)s, i.intent_id, %(pod)s, %(status)s, %(quantity)s, "
+        "least(%(filled)s, i.quantity), %(average)s, %(now)s, %(now)s "
+        "FROM intents i WHERE i.intent_id = %(intent)s "
         "ON CONFLICT (venue, venue_order_id) DO UPDATE SET "
         "status = CASE WHEN o.status = 'open' THEN excluded.status ELSE o.status END, "
         "filled_quantity = greatest(o.filled_quantity, excluded.filled_quantity), "
         "average_price = coalesce(excluded.average_price, o.average_price), "
-        "updated_at = excluded.updated_at",
-        (
-            venue,
-            order.venue_order_id,
-            intent_id,
-            ledger.pod,
-            order.status,
-            order.quantity,
-            order.filled_quantity,
-            order.average_price,
-            now,
-            now,
-        ),
+        "updated_at = excluded.updated_at "
+        "RETURNING xmax = 0 AS is_new",  # PostgreSQL's own mark of a row that was not there before
+        {
+            "venue": venue,
+            "order": order.venue_order_id,
+            "intent": intent_id,
+            "pod": ledger.pod,
+            "status": order.status,
+            "quantity": order.quantity,
+            "filled": order.filled_quantity,
+            "average": order.average_price,
+            "now": now,
+        },
     )
+    return row is not None and bool(row["is_new"])
 
 
 def record_fills(
@@ -49,22 +57,22 @@ def record_fills(
 ) -> int:
     """Write the fills of our own orders; returns how many were new.
 
-    Fills of orders that the ledger does not know are left out: reconciliation reports them.
+    Fills of orders that the ledger does not know are left out: reconciliation looks for those. A
+    fill that contradicts an earlier one of its trade id, or that would fill more than was ordered,
+    changes nothing and is told as an event and an alert.
 
     Args:
         fee_rates: what a unit of a fee's currency is worth in quote, where it is neither of the
-            symbol's own two.
-
-    Raises:
-        DataUnavailable: a fee is in a currency without a rate.
+            symbol's own two. A fee without a rate is valued later.
     """
-    return sum(_record_fill(ledger, venue, fill, fee_rates or {}) for fill in fills)
+    with ledger.transaction():
+        return sum(_record_fill(ledger, venue, fill, fee_rates or {}) for fill in fills)
 
 
 def open_orders(ledger: Ledger) -> list[Row]:
-    """Orders that may still fill: venue, venue_order_id, intent_id, symbol, sent_at."""
+    """Orders that may still fill: venue, venue_order_id, intent_id, mode, symbol, sent_at."""
     return ledger.query(
-        "SELECT o.venue, o.venue_order_id, o.intent_id, i.symbol, i.sent_at, i.purpose "
+        "SELECT o.venue, o.venue_order_id, o.intent_id, i.mode, i.symbol, i.sent_at, i.purpose "
         "FROM orders o JOIN intents i USING (intent_id) "
         "WHERE o.pod = %s AND o.status = 'open' ORDER BY i.sent_at",
         (ledger.pod,),
@@ -74,7 +82,8 @@ def open_orders(ledger: Ledger) -> list[Row]:
 def filled_of(ledger: Ledger, intent_id: str) -> Decimal:
     """The quantity of an intent that the ledger has fills for."""
     row = ledger.one(
-        "SELECT coalesce(sum(quantity), 0) AS quantity FROM fills WHERE intent_id = %s",
+        "SELECT coalesce(sum(f.quantity), 0) AS quantity FROM intents i "
+        "JOIN fills f USING (position_id, intent_id) WHERE i.intent_id = %s",
         (intent_id,),
     )
     return Decimal(0) if row is None else row["quantity"]
@@ -83,43 +92,79 @@ def filled_of(ledger: Ledger, intent_id: str) -> Decimal:
 def _record_fill(
     ledger: Ledger, venue: str, fill: VenueFill, fee_rates: Mapping[str, Decimal]
 ) -> int:
+    # The order's row is held, so that two imports at once do not fill it beyond its quantity.
+    order = ledger.one(
+        "SELECT i.intent_id, i.position_id, i.quantity FROM orders o JOIN intents i "
+        "USING (intent_id) WHERE o.venue = %s AND o.venue_order_id = %s AND o.pod = %s "
+        "FOR UPDATE OF o",
+        (venue, fill.venue_order_id, ledger.pod),
+    )
+    if order is None:
+        return 0
+    known = ledger.one(
+        "SELECT venue_order_id, side, price, quantity FROM fills "
+        "WHERE venue = %s AND symbol = %s AND venue_trade_id = %s",
+        (venue, fill.symbol, fill.venue_trade_id),
+    )
+    if known is not None:
+        said = _as_said(fill)
+        if known != said:
+            _tell(ledger, "FILL_CONTRADICTED", venue, fill, {"first": known, "now": said})
+        return 0
+    recorded = filled_of(ledger, order["intent_id"])
+    if recorded + fill.quantity > order["quantity"]:
+        ordered = {"ordered": order["quantity"], "recorded": recorded, "now": _as_said(fill)}
+        _tell(ledger, "FILL_EXCEEDS_ORDER", venue, fill, ordered)
+        return 0
+    return _insert(ledger, venue, fill, order, fees.in_quote(fill, fee_rates))
+
+
+def _insert(
+    ledger: Ledger, venue: str, fill: VenueFill, order: Row, fee_quote: Decimal | None
+) -> int:
     return ledger.execute(
         "INSERT INTO fills (venue, venue_trade_id, venue_order_id, intent_id, position_id, pod, "
         "symbol, side, price, quantity, fee_cost, fee_currency, fee_quote, liquidity, filled_at, "
-        "recorded_at) SELECT %(venue)s, %(trade)s, %(order)s, i.intent_id, i.position_id, i.pod, "
-        "%(symbol)s, %(side)s, %(price)s, %(quantity)s, %(fee)s, %(currency)s, %(fee_quote)s, "
-        "%(liquidity)s, %(filled_at)s, %(now)s "
-        "FROM orders o JOIN intents i USING (intent_id) "
-        "WHERE o.venue = %(venue)s AND o.venue_order_id = %(order)s AND o.pod = %(pod)s "
+        "recorded_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
         "ON CONFLICT (venue, symbol, venue_trade_id) DO NOTHING",
-        {
-            "venue": venue,
-            "trade": fill.venue_trade_id,
-            "order": fill.venue_order_id,
-            "symbol": fill.symbol,
-            "side": fill.side,
-            "price": fill.price,
-            "quantity": fill.quantity,
-            "fee": fill.fee_cost,
-            "currency": fill.fee_currency,
-            "fee_quote": _fee_in_quote(fill, fee_rates),
-            "liquidity": fill.liquidity,
-            "filled_at": fill.filled_at,
-            "now": clock.now(),
-            "pod": ledger.pod,
-        },
+        (
+            venue,
+            fill.venue_trade_id,
+            fill.venue_order_id,
+            order["intent_id"],
+            order["position_id"],
+            ledger.pod,
+            fill.symbol,
+            fill.side,
+            fill.price,
+            fill.quantity,
+            fill.fee_cost,
+            fill.fee_currency,
+            fee_quote,
+            fill.liquidity,
+            fill.filled_at,
+            clock.now(),
+        ),
     )
 
 
-def _fee_in_quote(fill: VenueFill, fee_rates: Mapping[str, Decimal]) -> Decimal:
-    base, quote = fill.symbol.split("/")
-    if fill.fee_currency == quote:
-        return fill.fee_cost
-    if fill.fee_currency == base:
-        return fill.fee_cost * fill.price
-    if fill.fee_currency in fee_rates:
-        return fill.fee_cost * fee_rates[fill.fee_currency]
-    raise DataUnavailable(
-        f"fill {fill.venue_trade_id}: fee currency: expected {base} or {quote}, "
-        f"was {fill.fee_currency}"
+def _as_said(fill: VenueFill) -> Row:
+    return {
+        "venue_order_id": fill.venue_order_id,
+        "side": fill.side,
+        "price": fill.price,
+        "quantity": fill.quantity,
+    }
+
+
+def _tell(ledger: Ledger, kind: str, venue: str, fill: VenueFill, detail: Row) -> None:
+    """Once for a trade id: a venue repeats what it says in every run."""
+    first_time = alerts.put(
+        ledger,
+        f"{kind}:{venue}:{fill.symbol}:{fill.venue_trade_id}",
+        "HIGH",
+        f"{venue}: fill {fill.venue_trade_id} of {fill.symbol} is not as it should be",
+        f"{kind}: {detail}. The ledger stays as it was; balances tell what is true.",
     )
+    if first_time:
+        events.record(ledger, kind, {"venue": venue, "trade": fill.venue_trade_id, **detail})

@@ -15,17 +15,15 @@ from typing import Literal
 
 from shared import clock
 from shared.execution.types import OrderTicket, Purpose, Side
+from shared.execution.venues.base import Venue
 from shared.ledger.connection import Ledger, Row
 
 Outcome = Literal["ACKNOWLEDGED", "REJECTED", "UNKNOWN", "DEAD"]
 
-ENTRY_VALIDITY = timedelta(seconds=30)
-"""How long an immediate-or-cancel request can be expected to be worked on. Binance drops it after
-recvWindow (5 s) and answers within 10 s. Kraken and Coinbase are given no deadline yet: for them
-the bound is an assumption, and ``QUARANTINE`` comes on top of it."""
-
 QUARANTINE = timedelta(seconds=90)
-"""How long an order that no query shows stays UNKNOWN after its validity has ended."""
+"""How long an order that no query shows stays UNKNOWN after ``valid_until``, when its request can
+no longer make an order: queries may lag behind the matching engine, and it is longer than the 60 s
+after which the platform kills a run that might still be sending."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,16 @@ class Intent:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """An intent of which nobody knows yet what became of it."""
+    """An intent of which nobody knows yet what became of it.
+
+    Attributes:
+        mode: which way it was sent; ``None`` where it is older than that column, when nothing
+            could be sent live.
+        valid_until: from then on its request can no longer make an order.
+    """
 
     intent_id: str
+    mode: str | None
     venue: str
     symbol: str
     side: Side
@@ -66,15 +71,23 @@ def client_order_id(logical_key: str) -> str:
     return "tl" + base64.b32encode(digest).decode()[:16].lower()
 
 
-def insert(ledger: Ledger, intent: Intent, epoch: int) -> bool:
+def asks_of(venue: Venue, mode: str | None) -> bool:
+    """Whether this venue can know of what was sent in ``mode``.
+
+    Paper knows nothing of what was really sent, and its silence would pass for proof of death.
+    """
+    return mode is None or venue.mode == mode
+
+
+def insert(ledger: Ledger, intent: Intent, epoch: int, venue: Venue) -> bool:
     """Write the intent as SENDING. Returns ``False`` where its logical key exists already."""
     now, ticket = clock.now(), intent.ticket
     changed = ledger.execute(
         "INSERT INTO intents (intent_id, logical_key, client_order_id, pod, position_id, "
         "parent_id, slice, venue, symbol, side, purpose, order_type, time_in_force, quantity, "
-        "limit_price, stop_price, decision_mid, arrival_mid, epoch, sent_at, valid_until) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
-        "%s) ON CONFLICT (logical_key) DO NOTHING",
+        "limit_price, stop_price, post_only, decision_mid, arrival_mid, epoch, mode, sent_at, "
+        "valid_until) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
+        "%s, %s, %s, %s, %s, %s) ON CONFLICT (logical_key) DO NOTHING",
         (
             intent.intent_id,
             intent.logical_key,
@@ -92,30 +105,33 @@ def insert(ledger: Ledger, intent: Intent, epoch: int) -> bool:
             ticket.quantity,
             ticket.limit_price,
             ticket.stop_price,
+            ticket.post_only,
             intent.decision_mid,
             intent.arrival_mid,
             epoch,
+            venue.mode,
             now,
-            now + ENTRY_VALIDITY,
+            now + venue.request_validity,
         ),
     )
     return changed == 1
 
 
-def settle(ledger: Ledger, intent_id: str, outcome: Outcome, error: str | None = None) -> None:
-    """Note what became of a send. A terminal state is never left again."""
-    ledger.execute(
+def settle(ledger: Ledger, intent_id: str, outcome: Outcome, error: str | None = None) -> bool:
+    """Note what became of a send. A terminal state is never left again; returns if it was noted."""
+    changed = ledger.execute(
         "UPDATE intents SET state = %s, error = coalesce(%s, error), "
         "resolved_at = CASE WHEN %s = 'UNKNOWN' THEN NULL ELSE %s END "
         "WHERE intent_id = %s AND state IN ('SENDING', 'UNKNOWN')",
         (outcome, error, outcome, clock.now(), intent_id),
     )
+    return changed == 1
 
 
 def unresolved(ledger: Ledger) -> list[Unresolved]:
     """Intents that were sent, or may have been, without a known outcome; oldest first."""
     rows = ledger.query(
-        "SELECT intent_id, venue, symbol, side, purpose, quantity, sent_at, valid_until "
+        "SELECT intent_id, mode, venue, symbol, side, purpose, quantity, sent_at, valid_until "
         "FROM intents WHERE pod = %s AND state IN ('SENDING', 'UNKNOWN') ORDER BY sent_at",
         (ledger.pod,),
     )

@@ -6,20 +6,23 @@
 3. A second transaction notes what happened: acknowledged with its fills, definitely rejected, or
    UNKNOWN. If this process dies anywhere in between, the intent stays behind as SENDING and the
    resolver of the next run finds out by query.
+
+Which writes need the lease: the intent, and whatever decides something (DEAD, parents, positions).
+What tells only what has happened needs none: outcome, order, fills, events, alerts, and a halt.
+Whoever sent an order must be able to say what became of it, even when its lease has passed on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from shared import clock
 from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution import fills, intents, parents
+from shared.execution import amending, fees, fills, intents, parents
 from shared.execution.intents import Intent
-from shared.execution.types import MarketRules, OrderResult, VenueFill, VenueOrder
+from shared.execution.types import MarketRules, OrderResult, VenueOrder
 from shared.execution.venues.base import Venue
 from shared.ledger import events
 from shared.ledger.connection import Row
@@ -27,11 +30,21 @@ from shared.market.types import Book
 from shared.risk import gate
 from shared.run import Run
 
-_CLOCK_MARGIN = timedelta(seconds=60)  # a venue's clock may be behind ours
+CLOCK_MARGIN = timedelta(seconds=60)
+"""How far a venue's clock may be behind ours, where we ask it for what came since a time."""
+
+SEND_WITHIN = timedelta(seconds=5)
+"""An intent that was committed longer ago is not sent any more: this process stood still, and by
+the time that the order arrives another run may have taken it for dead."""
 
 
 def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book) -> OrderResult:
-    """Take one intent through the protocol. Never raises for what a venue does."""
+    """Take one intent through the protocol. Never raises for what a venue does.
+
+    Raises:
+        LeaseLost: another run has taken over; nothing was written and nothing sent.
+        LedgerUnavailable: it does not answer; what was sent by then stays SENDING.
+    """
     ticket, sent_at = intent.ticket, clock.now()
     try:
         with run.ledger.transaction():
@@ -40,7 +53,7 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
             if known is not None:
                 return _as_result(known)
             if intent.parent_id is not None:
-                parents.hold_working(run.ledger, intent.parent_id)
+                parents.hold_working(run.ledger, intent.parent_id, intent.slice, ticket.quantity)
             gate.check(
                 run,
                 ticket,
@@ -50,10 +63,14 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
                 book=book,
                 now_ms=clock.now_ms(),
             )
-            if not intents.insert(run.ledger, intent, run.epoch):
+            if not intents.insert(run.ledger, intent, run.epoch, venue):
                 raise OrderDenied("INTENT_EXISTS", logical_key=intent.logical_key)
     except OrderDenied as denied:
         return _result(intent, "DENIED", detail=str(denied))
+    if clock.now() - sent_at > SEND_WITHIN:
+        late = f"SEND_LATE: not sent, {clock.now() - sent_at} after its intent was begun"
+        intents.settle(run.ledger, intent.intent_id, "REJECTED", late)
+        return _result(intent, "REJECTED", detail=late)
     try:
         order = venue.submit(ticket)
     except OrderRejected as rejected:
@@ -75,14 +92,15 @@ def acknowledge(run: Run, intent_id: str, venue_name: str, order: VenueOrder) ->
     """Note that the venue has the order.
 
     What it says to have filled is noted with the fills themselves: an order whose fills are not
-    in the ledger stays open there, so that they are asked for however this run ends. Needs no
-    lease: it tells what has happened, and who sent an order must be able to say so.
+    in the ledger stays open there, so that they are asked for however this run ends. An intent
+    that was given up stays as it is, and its order is an amendment.
     """
     if order.filled_quantity > 0:
         order = _still_open(order, Decimal(0))
     with run.ledger.transaction():
         intents.settle(run.ledger, intent_id, "ACKNOWLEDGED")
-        fills.record_order(run.ledger, intent_id, venue_name, order)
+        if fills.record_order(run.ledger, intent_id, venue_name, order):
+            amending.amend_if_given_up(run.ledger, intent_id, venue_name, order)
 
 
 def import_fills(
@@ -98,9 +116,9 @@ def import_fills(
         if order.status == "open":
             order = venue.order(order.venue_order_id, order.symbol)
         missing = order.filled_quantity > fills.filled_of(run.ledger, intent_id)
-        executions = venue.fills(order.symbol, sent_at - _CLOCK_MARGIN) if missing else []
+        executions = venue.fills(order.symbol, sent_at - CLOCK_MARGIN) if missing else []
         own = [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
-        fee_rates = _fee_rates(run, venue, own)
+        fee_rates = fees.rates(run, venue, own)
     except VenueUnavailable as error:
         events.record(run.ledger, "ORDER_STATE_UNREAD", {"intent": intent_id, "error": str(error)})
         return False
@@ -112,40 +130,6 @@ def import_fills(
             order = _still_open(order, recorded)
         fills.record_order(run.ledger, intent_id, venue.name, order)
     return complete
-
-
-def _fee_rates(run: Run, venue: Venue, own: Sequence[VenueFill]) -> dict[str, Decimal]:
-    """What a unit of each third currency is worth in which a venue took its fee, such as BNB.
-
-    The price is kept, because the currency is now part of the equity.
-
-    Raises:
-        VenueUnavailable: the venue tells no price of it.
-    """
-    rates: dict[str, Decimal] = {}
-    for fill in own:
-        currency, pair = fill.fee_currency, fill.symbol.split("/")
-        if currency in pair or currency in rates:
-            continue
-        market = f"{currency}/{pair[1]}"
-        quote = venue.quotes([market]).get(market)
-        if quote is None:
-            raise VenueUnavailable(f"{venue.name}: {market}: expected a price for a fee")
-        rates[currency] = Decimal(str(quote.mid))
-        run.ledger.execute(
-            "INSERT INTO prices (pod, venue, symbol, bid, ask, at) VALUES (%s, %s, %s, %s, %s, %s) "
-            "ON CONFLICT (pod, venue, symbol) DO UPDATE "
-            "SET bid = excluded.bid, ask = excluded.ask, at = excluded.at",
-            (
-                run.ledger.pod,
-                venue.name,
-                market,
-                Decimal(str(quote.bid)),
-                Decimal(str(quote.ask)),
-                clock.now(),
-            ),
-        )
-    return rates
 
 
 def _still_open(order: VenueOrder, recorded: Decimal) -> VenueOrder:
@@ -191,9 +175,9 @@ def _as_result(row: Row) -> OrderResult:
 
 def outcome_of(row: Row) -> str:
     """The outcome of an ``order_log`` row in the words of ``OrderResult``."""
-    if row["state"] in ("REJECTED", "DEAD"):
+    if row["state"] in ("REJECTED", "DEAD") and row["order_status"] is None:
         return "REJECTED" if row["state"] == "REJECTED" else "NOT_FILLED"
-    if row["state"] != "ACKNOWLEDGED":
+    if row["order_status"] is None:
         return "UNKNOWN"
     if row["filled_quantity"] >= row["quantity"]:
         return "FILLED"

@@ -2,6 +2,12 @@
 
 Redis locks and platform queues may fail; a writer that lost its lease is refused here, because
 every write that matters happens in a transaction that holds ``guard``.
+
+What a jump of the database's clock does: forwards, a lease expires early, another run takes it
+over, and the earlier holder is fenced off by the epoch. Backwards, a lease seems to last longer
+than any lease does; once that is more than twice ``LEASE_SECONDS`` it may be taken over as if it
+had expired, because otherwise a holder that died would lock everybody out until the clock is back
+where it was. Neither lets two holders write: the epoch decides, not the time.
 """
 
 from __future__ import annotations
@@ -30,9 +36,11 @@ def acquire(ledger: Ledger, workflow: str, holder: str) -> int | None:
         "expires_at = coalesce(%(now)s, clock_timestamp()) + make_interval(secs => %(secs)s) "
         "WHERE pod = %(pod)s AND workflow = %(workflow)s "
         "AND (holder IS NULL OR holder = %(holder)s "
-        "     OR expires_at < coalesce(%(now)s, clock_timestamp())) "
+        "     OR expires_at < coalesce(%(now)s, clock_timestamp()) "
+        "     OR expires_at > coalesce(%(now)s, clock_timestamp()) "
+        "                     + make_interval(secs => %(far)s)) "
         "RETURNING epoch",
-        key | {"secs": LEASE_SECONDS},
+        key | {"secs": LEASE_SECONDS, "far": 2 * LEASE_SECONDS},
     )
     return None if row is None else int(row["epoch"])
 

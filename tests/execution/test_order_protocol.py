@@ -87,7 +87,7 @@ def test_an_unknown_order_stops_new_risk_until_it_is_dead(bench: Bench) -> None:
             assert later.work() == []
         waited += timedelta(minutes=1)
     assert bench.states() == ["DEAD"]
-    assert waited > intents.ENTRY_VALIDITY + intents.QUARANTINE - timedelta(minutes=1)
+    assert waited > venue.request_validity + intents.QUARANTINE - timedelta(minutes=1)
     assert len(venue.sent) == 1
 
 
