@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.wire.account import ZERO, Account
 from deploy.local.wire.book import SyntheticBook, synthesise
+from deploy.local.wire.conditions import Conditions
 from deploy.local.wire.feed import HIGH, LOW, MINUTE_MS, OPEN, OPEN_MS, Feed, floor_minute
 from deploy.local.wire.orders import (
     Fill,
@@ -42,6 +43,7 @@ class Exchange:
         self.venue = venue
         self.feed = feed
         self.now_ms = now_ms
+        self.conditions = Conditions()
         self.account = Account(balances)
         self.settlement = Settlement(venue, self.account)
         self.orders: dict[int, Order] = {}

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Literal
 
 VenueName = Literal["binance", "binanceus", "coinbase", "kraken"]
+VenueStatus = Literal["online", "cancel_only", "post_only", "maintenance"]
 VENUES: tuple[VenueName, ...] = ("binance", "binanceus", "coinbase", "kraken")
 
 
@@ -54,6 +55,11 @@ class VenueRules:
             ``return_original`` answers with the order that bore it first.
         stop_triggers_at_once: whether a stop that the price has already passed becomes active
             instead of being refused.
+        statuses: those that the venue can have; Binance has no post-only mode.
+        fee_token: the venue's own coin, in which it may take its fees, by a quarter cheaper.
+        price_collar: least and most of a limit price as multiples of the average of the last five
+            minutes; ``None`` where no figure is published.
+        most_stops: how many orders of a symbol may wait for their stop; ``None`` for any number.
     """
 
     name: VenueName
@@ -62,20 +68,31 @@ class VenueRules:
     fee_in: Literal["received", "quote"]
     duplicate_client_id: Literal["reject_open", "return_original"]
     stop_triggers_at_once: bool
+    statuses: tuple[VenueStatus, ...] = ("online", "cancel_only", "post_only", "maintenance")
+    fee_token: str | None = None
+    price_collar: tuple[Decimal, Decimal] | None = None
+    most_stops: int | None = None
 
 
-VENUE_RULES: dict[VenueName, VenueRules] = {
-    "binance": VenueRules(
-        "binance", Decimal(10), Decimal(10), "received", "reject_open", stop_triggers_at_once=False
-    ),
-    "binanceus": VenueRules(
-        "binanceus",
-        Decimal(60),
-        Decimal(40),
+def _binance(name: VenueName, taker_fee_bps: int, maker_fee_bps: int) -> VenueRules:
+    """Binance's rules, which its region for the United States shares but for the fees."""
+    return VenueRules(
+        name,
+        Decimal(taker_fee_bps),
+        Decimal(maker_fee_bps),
         "received",
         "reject_open",
         stop_triggers_at_once=False,
-    ),
+        statuses=("online", "cancel_only", "maintenance"),
+        fee_token="BNB",
+        price_collar=(Decimal("0.2"), Decimal(5)),
+        most_stops=5,
+    )
+
+
+VENUE_RULES: dict[VenueName, VenueRules] = {
+    "binance": _binance("binance", 10, 10),
+    "binanceus": _binance("binanceus", 60, 40),
     "coinbase": VenueRules(
         "coinbase",
         Decimal(120),

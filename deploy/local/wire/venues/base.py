@@ -121,6 +121,15 @@ class Personality(ABC):
         self.tape.forget_before(now_ms)
         self._bodies.clear()
 
+    def configure(self, **settings: Any) -> None:
+        """Change what holds on the venue at the moment, by the names of ``Conditions``.
+
+        Raises:
+            ConfigurationError: a name or a value is none that the venue has; nothing has changed.
+        """
+        self.exchange.conditions.change(self.exchange.venue, settings)
+        self._bodies.clear()
+
     @abstractmethod
     def answer(self, request: WireRequest) -> WireAnswer:
         """Answer a request; errors become the venue's own error bodies."""
