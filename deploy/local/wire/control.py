@@ -83,7 +83,7 @@ def stats(requests: Counter[str]) -> dict[str, int]:
 
 async def _json_object(request: web.Request) -> dict[str, Any]:
     try:
-        body = await request.json() if request.can_read_body else {}
+        body = await request.json() if request.body_exists else {}
     except ValueError as error:
         raise ConfigurationError(f"body: expected JSON, {error}") from None
     if not isinstance(body, dict):

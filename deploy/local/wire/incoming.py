@@ -14,7 +14,7 @@ async def wire_request(request: web.Request, prefix_length: int) -> WireRequest:
         method=request.method,
         path=path[prefix_length:],
         query=query,
-        body=await request.read() if request.can_read_body else b"",
+        body=await request.read() if request.body_exists else b"",
         headers=request.headers,
         url=f"http://{request.host}{path}",
     )

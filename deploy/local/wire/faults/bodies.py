@@ -7,9 +7,10 @@ every one of them stands a proxy: statuses without a body of their own get its H
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from typing import Any
+
+from deploy.local.wire.venues.base import dump
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 _BINANCE_ADVICE = "Please use WebSocket Streams for live updates to avoid"
@@ -30,7 +31,7 @@ def error_body(service: str, status: int, now_ms: int, retry_after_seconds: int)
     """The body that ``service`` sends with ``status``; a proxy's HTML where it has none."""
     family = "binance" if service.startswith("binance") else service
     build = _BODIES.get((family, status))
-    return HTML if build is None else json.dumps(build(now_ms, retry_after_seconds)).encode()
+    return HTML if build is None else dump(build(now_ms, retry_after_seconds))
 
 
 def _banned(now_ms: int, retry_after_seconds: int) -> Any:

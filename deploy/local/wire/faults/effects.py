@@ -15,6 +15,7 @@ from aiohttp import web
 
 from deploy.local.wire.faults import bodies
 from deploy.local.wire.faults.schema import Rule
+from deploy.local.wire.venues.base import dump
 
 # How often a silent connection is looked at: whether the client is still there.
 _POLL_SECONDS = 0.01
@@ -173,7 +174,7 @@ def _rewritten(answer: web.Response, change: Callable[[Any], Any]) -> web.Respon
         value = json.loads(_body(answer))
     except ValueError:
         return answer
-    body = json.dumps(change(value), separators=(",", ":")).encode()
+    body = dump(change(value))
     return web.Response(body=body, status=answer.status, content_type=answer.content_type)
 
 

@@ -147,7 +147,7 @@ class FaultLayer:
         if service not in self.services:
             return await handler(request)
         below = path[len(service) + 1 :]
-        body = await request.read() if request.can_read_body else b""
+        body = await request.read() if request.body_exists else b""
         text = f"{query}&{body.decode(errors='replace')}"
         question = f"{request.method} {path} {_ONLY_THIS_TIME.sub('', text)}"
         rule = self._strike(service, request.method, below, text, question)

@@ -92,7 +92,7 @@ def _headers(value: Any) -> bool:
 
 
 def _path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/") and "*" not in value[:-1]
+    return isinstance(value, str) and value[:1] in ("/", "*") and "*" not in value[:-1]
 
 
 _FLAG = ("true or false", lambda value: isinstance(value, bool))
