@@ -63,10 +63,11 @@ class Desk:
         """Send the slices that are due; end parents that are complete, over or not allowed."""
         working = parents.working(self._run.ledger)
         may_buy = bool(working) and self._may_take_risk()
-        results = (
-            slices.work(self._run, self.venues, parent, may_buy=may_buy) for parent in working
-        )
-        return [result for result in results if result is not None]
+        return [
+            result
+            for parent in working
+            for result in slices.work(self._run, self.venues, parent, may_buy=may_buy)
+        ]
 
     def exit(
         self,

@@ -39,7 +39,7 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
     Raises:
         OrderDenied: no venue takes an order as small as the whole size, or none tells its minimum.
     """
-    smallest = min(_min_notionals(venues, order.symbol))
+    smallest = min(_smallest_notionals(venues, order.symbol, order.decision_mid))
     if order.size_quote < smallest * _ROOM_ABOVE_MINIMUM:
         raise OrderDenied("SIZE_BELOW_MINIMUM", size=order.size_quote, minimum=smallest)
     buy = _Buy(
@@ -131,7 +131,8 @@ def _parent(
     worst_price = buy.decision_mid * (1 + config.price_collar_bps / 10_000)
     slices = 1
     if buy.urgency == "normal":
-        minimum = max(_min_notionals(venues, buy.symbol))
+        # By the venue that asks for most, so that a slice has every venue to choose from.
+        minimum = max(_smallest_notionals(venues, buy.symbol, buy.decision_mid))
         slices = parents.slices_for(buy.size_quote, config.twap_slices, minimum)
     return NewParent(
         parent_id=parent_id,
@@ -149,14 +150,16 @@ def _parent(
     )
 
 
-def _min_notionals(venues: Mapping[str, Venue], symbol: str) -> list[Decimal]:
-    """The minimums of the venues that tell theirs; a venue that does not takes no order now."""
+def _smallest_notionals(venues: Mapping[str, Venue], symbol: str, mid: Decimal) -> list[Decimal]:
+    """What the smallest order costs on each venue that tells it; the others take none now."""
     known = []
     for venue in venues.values():
         try:
-            known.append(venue.rules(symbol).min_notional)
+            rules = venue.rules(symbol)
         except VenueUnavailable:
             continue  # counted in the call log
+        smallest_quantity = max(rules.min_quantity, rules.quantity_step)
+        known.append(max(rules.min_notional, smallest_quantity * mid))
     if not known:
         raise OrderDenied("MARKET_RULES_MISSING", symbol=symbol)
     return known

@@ -1,90 +1,120 @@
-"""Work the parent orders: send the slice that is due, on the venue where it costs least."""
+"""Work the parent orders: send the slice that is due, over the venues where it costs least."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import parents, routing
+from shared.execution import liquidity, parents, routing
+from shared.execution.liquidity import Liquidity
+from shared.execution.offers import Offer
 from shared.execution.parents import Parent
 from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult
 from shared.execution.venues.base import Venue
 from shared.ledger import state
-from shared.market.types import Quote
+from shared.ledger.state import TradingState
 from shared.run import Run
 
-_PRICE_MAX_AGE = timedelta(seconds=90)
+_NOTHING_LEFT = ("DENIED", "REJECTED")  # outcomes that leave no order on the venue
 
 
 def work(
     run: Run, venues: Mapping[str, Venue], parent: Parent, *, may_buy: bool
-) -> OrderResult | None:
-    """Send what ``parent`` is due, or end it where its time or its permission is over."""
-    now = clock.now()
-    if now >= parent.expires_at:
-        parents.end(run.ledger, parent.parent_id, "EXPIRED", "its time is over")
-        return None
-    trading = state.read(run.ledger)
-    if not trading.allows_new_risk:
-        parents.end(run.ledger, parent.parent_id, "CANCELLED", f"trading is {trading.state}")
-        return None
+) -> list[OrderResult]:
+    """Send what ``parent`` is due, or end it where its time, reason or permission is over."""
+    now, trading = clock.now(), state.read(run.ledger)
+    over = _why_over(parent, now, trading)
+    if over is not None:
+        parents.end(run.ledger, parent.parent_id, *over)
+        return []
     number = parents.due_slice(parent, now)
     if number is None or not may_buy:
-        return None
-    result = _buy(run, venues, parent, number, passive=trading.limit_orders_only)
+        return []
+    results = _buy(run, venues, parent, number, passive=trading.limit_orders_only)
     if number >= parent.slices - 1:
-        _end_if_complete(run, venues, parent, result)
-    return result
+        _end_if_complete(run, venues, parent)
+    return results
+
+
+def _why_over(
+    parent: Parent, now: datetime, trading: TradingState
+) -> tuple[Literal["EXPIRED", "CANCELLED"], str] | None:
+    """A parent is not worked to its end for its own sake: what it was made for must still hold."""
+    if parent.sell_decision_id is not None:
+        return "CANCELLED", f"decision {parent.sell_decision_id} says SELL"
+    if parent.position_sold:
+        return "CANCELLED", "its position is being sold"
+    if not trading.allows_new_risk:
+        return "CANCELLED", f"trading is {trading.state}"
+    if now >= parent.expires_at:
+        return "EXPIRED", f"its time is over, {parent.filled_quantity:f} filled"
+    return None
 
 
 def _buy(
     run: Run, venues: Mapping[str, Venue], parent: Parent, number: int, *, passive: bool
+) -> list[OrderResult]:
+    """Send the parts of a slice, largest first, each venue at most one.
+
+    After each part the rest is allocated anew among the venues that have had none. So what a venue
+    refuses, or the gate denies it, goes to the next best ones; what filled in part is carried into
+    the next slice; and after an unknown outcome nothing more is sent.
+    """
+    results: list[OrderResult] = []
+    left = parents.quantity_due(parent, number)
+    if left <= 0:
+        return results
+    candidates = liquidity.candidates_for_buying(run, venues, parent.symbol)
+    market = Liquidity(candidates, parent.symbol, run.config.price_collar_bps, passive=passive)
+    while parts := routing.allocate(left, market.offers(left)):
+        part = parts[0]
+        offer = market.drop(part.venue)
+        result = _send(run, venues[part.venue], parent, number, part.quantity, offer)
+        if result is None:
+            continue
+        results.append(result)
+        if result.outcome == "UNKNOWN":
+            break  # it counts as in flight; its symbol is blocked until it is resolved
+        if result.outcome not in _NOTHING_LEFT:
+            left -= part.quantity
+    return results
+
+
+def _send(
+    run: Run, venue: Venue, parent: Parent, number: int, quantity: Decimal, offer: Offer
 ) -> OrderResult | None:
     wish = Wish(
-        logical_key=f"{parent.parent_id}:{number}",
+        logical_key=f"{parent.parent_id}:{number}:{venue.name}",
         position_id=parent.position_id,
         symbol=parent.symbol,
         side="buy",
         purpose=parent.purpose,
-        quantity=parents.quantity_due(parent, number),
+        quantity=quantity,
         decision_mid=parent.decision_mid,
         parent_id=parent.parent_id,
         slice=number,
     )
-    ranked = routing.rank_for_buying(
-        venues,
-        recent_quotes(run, parent.symbol),
-        _free_cash(run),
-        parent.symbol,
-        wish.quantity * parent.decision_mid,
+    intent = marketable_intent(
+        wish, offer.rules, offer.book, collar_bps=offer.collar_bps, passive=offer.passive
     )
-    for name in ranked:
-        try:
-            book = venues[name].book(parent.symbol)
-        except VenueUnavailable:
-            continue  # nothing was sent: the next best venue takes the slice
-        rules = venues[name].rules(parent.symbol)
-        collar_bps = run.config.price_collar_bps
-        intent = marketable_intent(wish, rules, book, collar_bps=collar_bps, passive=passive)
-        if intent is not None:
-            return send(run, venues[name], intent, rules, book)
-    return None
+    return None if intent is None else send(run, venue, intent, offer.rules, offer.book)
 
 
-def _end_if_complete(
-    run: Run, venues: Mapping[str, Venue], parent: Parent, result: OrderResult | None
-) -> None:
-    filled = parent.filled_quantity + (result.filled_quantity if result else Decimal(0))
+def _end_if_complete(run: Run, venues: Mapping[str, Venue], parent: Parent) -> None:
+    """After the last slice: a rest that no venue takes is told, and ends the parent."""
+    filled, _ = parents.progress(run.ledger, parent.parent_id)
     rest = parent.quantity - filled
     smallest = [_smallest_order(venue, parent) for venue in venues.values()]
     known = [order for order in smallest if order is not None]
     if known and rest < min(known):
-        parents.end(run.ledger, parent.parent_id, "DONE", "filled")
+        told = "filled" if rest <= 0 else f"filled but for {rest:f}, which no venue takes"
+        parents.end(run.ledger, parent.parent_id, "DONE", told)
 
 
 def _smallest_order(venue: Venue, parent: Parent) -> Decimal | None:
@@ -92,29 +122,4 @@ def _smallest_order(venue: Venue, parent: Parent) -> Decimal | None:
         rules = venue.rules(parent.symbol)
     except VenueUnavailable:
         return None  # it takes no order of any size now
-    return max(rules.min_quantity, rules.min_notional / parent.decision_mid)
-
-
-def recent_quotes(run: Run, symbol: str) -> dict[str, Quote]:
-    """What the scanner saw within the last 90 s, by venue."""
-    rows = run.ledger.query(
-        "SELECT venue, bid, ask, at FROM prices WHERE pod = %s AND symbol = %s AND at >= %s",
-        (run.ledger.pod, symbol, clock.now() - _PRICE_MAX_AGE),
-    )
-    return {
-        row["venue"]: Quote(float(row["bid"]), float(row["ask"]), clock.to_ms(row["at"]))
-        for row in rows
-    }
-
-
-def _free_cash(run: Run) -> dict[str, Decimal]:
-    """Quote currency by venue, less what buys under way may still take."""
-    rows = run.ledger.query(
-        "SELECT b.venue, b.amount - coalesce((SELECT sum((l.quantity - l.filled_quantity) "
-        "* l.limit_price) FROM order_log l WHERE l.pod = b.pod AND l.venue = b.venue "
-        "AND l.side = 'buy' AND (l.state IN ('SENDING', 'UNKNOWN') "
-        "OR l.order_status = 'open')), 0) AS free FROM balances b "
-        "WHERE b.pod = %s AND b.currency = %s",
-        (run.ledger.pod, run.config.quote_currency),
-    )
-    return {row["venue"]: row["free"] for row in rows}
+    return max(rules.min_quantity, rules.quantity_step, rules.min_notional / parent.decision_mid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from shared.execution import intents, routing
+from shared.execution import intents, offers
 from shared.execution.intents import Intent
 from shared.execution.rounding import floor_to, limit_price
 from shared.execution.types import MarketRules, OrderTicket, Purpose, Side
@@ -39,7 +39,7 @@ def marketable_intent(
     if quantity <= 0:
         return None
     price = limit_price(
-        routing.marketable_price(book, wish.side, quantity, collar_bps, passive=passive),
+        offers.marketable_price(book, wish.side, quantity, collar_bps, passive=passive),
         wish.side,
         rules.price_tick,
     )

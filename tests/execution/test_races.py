@@ -93,6 +93,6 @@ def test_two_entries_do_not_pass_one_limit_together(
 
     runs = [bench.run("trading_loop"), bench.run("position_manager")]
     acts = [(runs[0], buying(first)), (runs[1], buying(second))]
-    results = at_once(monkeypatch, database_url, acts)
+    results = [result for sent in at_once(monkeypatch, database_url, acts) for result in sent]
     assert sorted(result.outcome for result in results) == ["DENIED", "FILLED"]
     assert len(bench.venues["binance"].sent) == 1

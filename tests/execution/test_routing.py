@@ -1,19 +1,17 @@
-"""Where an order goes and at which price."""
+"""Prices inside the collar, the grid, and what a venue's offer comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from execution_bench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_venue import ScriptedVenue
+from routing_offers import make_offer
 
-from shared.execution import routing
+from shared.execution.offers import marketable_price
 from shared.execution.rounding import ceil_to, floor_to, limit_price
-from shared.market.types import Book, Quote
+from shared.market.types import Book
 
 BOOK = Book("BTC/USDT", ((99.0, 1.0), (98.0, 5.0)), ((101.0, 1.0), (102.0, 5.0)), 0)
 
@@ -33,7 +31,7 @@ BOOK = Book("BTC/USDT", ((99.0, 1.0), (98.0, 5.0)), ((101.0, 1.0), (102.0, 5.0))
 def test_the_price_reaches_far_enough_and_no_further(
     side: str, quantity: str, collar_bps: str, passive: bool, price: str
 ) -> None:
-    got = routing.marketable_price(
+    got = marketable_price(
         BOOK,
         side,  # type: ignore[arg-type]
         Decimal(quantity),
@@ -41,58 +39,6 @@ def test_the_price_reaches_far_enough_and_no_further(
         passive=passive,
     )
     assert got == Decimal(price)
-
-
-def test_the_cheapest_venue_after_fees_comes_first(virtual_clock: object) -> None:
-    cheap_fee, cheap_price = ScriptedVenue("binance"), ScriptedVenue("kraken")
-    cheap_price.fee_bps = Decimal(40)
-    venues = {"kraken": cheap_price, "binance": cheap_fee}
-    # 100.00 with 10 bps costs 100.10; 99.75 with 40 bps costs 100.149
-    quotes = {"binance": Quote(99.9, 100.0, 0), "kraken": Quote(99.6, 99.75, 0)}
-    cash = dict.fromkeys(venues, Decimal(1000))
-    assert routing.rank_for_buying(venues, quotes, cash, "BTC/USDT", Decimal(100)) == [
-        "binance",
-        "kraken",
-    ]
-    quotes["kraken"] = Quote(99.6, 99.7, 0)  # 100.0988
-    assert routing.rank_for_buying(venues, quotes, cash, "BTC/USDT", Decimal(100))[0] == "kraken"
-    cash["kraken"] = Decimal("100.39")  # 100 and its fee of 0.40 is more
-    assert routing.rank_for_buying(venues, quotes, cash, "BTC/USDT", Decimal(100)) == ["binance"]
-
-
-def test_a_venue_without_a_quote_gets_nothing(virtual_clock: object) -> None:
-    venues = {"binance": ScriptedVenue("binance")}
-    cash = {"binance": Decimal(1000)}
-    assert routing.rank_for_buying(venues, {}, cash, "BTC/USDT", Decimal(10)) == []
-
-
-def test_the_backup_venue_takes_the_slice_when_the_best_one_is_down(
-    make_bench: Callable[..., Bench],
-) -> None:
-    best, backup = ScriptedVenue("binance"), ScriptedVenue("kraken", mid="100.2")
-    bench = make_bench(best, backup)
-    desk = bench.desk()
-    desk.reconcile()
-    desk.enter(bench.entry())
-    best.down = True
-    desk.work()
-    assert (len(best.sent), len(backup.sent)) == (0, 1)
-
-
-def test_an_unknown_order_is_not_sent_to_the_backup(make_bench: Callable[..., Bench]) -> None:
-    best, backup = ScriptedVenue("binance"), ScriptedVenue("kraken", mid="100.2")
-    bench = make_bench(best, backup)
-    desk = bench.desk()
-    desk.reconcile()
-    desk.enter(bench.entry())
-    best.next_submit = "lose answer"
-    desk.work()
-    best.down = True  # nobody can tell what became of it
-    for _ in range(3):
-        later = bench.desk()
-        later.reconcile()
-        later.work()
-    assert (len(best.sent), len(backup.sent)) == (1, 0)
 
 
 @given(
@@ -106,3 +52,52 @@ def test_rounding_stays_on_the_grid_and_on_the_safe_side(value: Decimal, step: D
     assert low % step == 0
     assert limit_price(value, "buy", step) == low
     assert limit_price(value, "sell", step) == high
+
+
+def test_levels_end_at_the_collar() -> None:
+    """Bid 99.9 and ask 100: a collar of 100 bps around 99.95 ends at 100.9495."""
+    offer = make_offer(asks=[("100", "1"), ("100.9", "1"), ("101", "1")], collar_bps="100")
+    assert [price for price, _ in offer.shown] == [Decimal(100), Decimal("100.9")]
+    assert offer.levels(Decimal(9)) == offer.shown  # 100.9 and 10 bps would be beyond it
+
+
+def test_behind_the_shown_depth_it_is_expected_to_cost_a_little_more() -> None:
+    offer = make_offer(asks=[("100", "1")], collar_bps="100")
+    assert offer.levels(Decimal(9))[1:] == ((Decimal("100.1"), Decimal(9)),)
+
+
+def test_a_passive_offer_is_the_best_level_alone() -> None:
+    offer = make_offer(asks=[("100", "1"), ("100.1", "5")], passive=True)
+    assert offer.levels(Decimal(9)) == ((Decimal(100), Decimal(1)),)
+    assert offer.limit_price(Decimal(9)) == 100
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "cost"),
+    [("buy", "100", "100.7"), ("sell", "100", "-99.3")],  # a fee of 50 bps, a penalty of 20 bps
+)
+def test_a_cost_holds_fee_and_penalty(side: str, price: str, cost: str) -> None:
+    offer = make_offer(side=side, fee_bps="50", penalty_bps="20")
+    assert offer.cost(Decimal(price)) == Decimal(cost)
+
+
+def test_the_funds_pay_for_the_limit_price_and_the_fee() -> None:
+    """10 at 100.1 (the allowance) with 1 % fee are 1,011.01."""
+    assert make_offer(fee_bps="100", funds="1011.01").is_affordable(Decimal(10))
+    assert not make_offer(fee_bps="100", funds="1011.00").is_affordable(Decimal(10))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "funds", "dearest"),
+    [
+        ("1", "1000000", "100"),
+        ("1.5", "1000000", "100.2"),
+        ("1", "100", None),  # it cannot be paid in full
+        ("0.01", "1000000", None),  # too small for the venue
+    ],
+)
+def test_the_dearest_level_of_a_quantity(quantity: str, funds: str, dearest: str | None) -> None:
+    offer = make_offer(
+        asks=[("100", "1"), ("100.2", "1")], funds=funds, min_notional="5", step="0.01"
+    )
+    assert offer.dearest_cost(Decimal(quantity)) == (dearest and Decimal(dearest))
