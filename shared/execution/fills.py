@@ -82,8 +82,7 @@ def open_orders(ledger: Ledger) -> list[Row]:
 def filled_of(ledger: Ledger, intent_id: str) -> Decimal:
     """The quantity of an intent that the ledger has fills for."""
     row = ledger.one(
-        "SELECT coalesce(sum(f.quantity), 0) AS quantity FROM intents i "
-        "JOIN fills f USING (position_id, intent_id) WHERE i.intent_id = %s",
+        "SELECT coalesce(sum(quantity), 0) AS quantity FROM fills WHERE intent_id = %s",
         (intent_id,),
     )
     return Decimal(0) if row is None else row["quantity"]
