@@ -14,7 +14,7 @@ from shared import VERSION, clock
 from shared.config import Config
 from shared.ledger import arming, parameters, state
 from shared.ledger.connection import Ledger, Row
-from shared.ui import activity, money
+from shared.ui import activity, execution, money
 
 Model = dict[str, Any]
 
@@ -59,7 +59,8 @@ def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
         "trades": trades[:12],
         "strategies": money.by_strategy(trades, _weights(ledger)),
         "risk": money.risk(ledger, settings, equity, positions),
-        "execution_24h": money.execution(ledger, at - timedelta(hours=24), at),
+        "execution_24h": execution.day(ledger, at),
+        "execution_7d": execution.week(ledger, at - timedelta(days=CHART_DAYS), at),
         "market": activity.market(ledger, at),
         "decisions": activity.decisions(ledger, at),
         "decisions_24h": activity.decision_counts(ledger, at - timedelta(hours=24), at),

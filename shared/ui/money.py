@@ -233,33 +233,6 @@ def _latest_value_at_risk(ledger: Ledger, at: datetime | None) -> dict[str, Any]
     }
 
 
-def execution(ledger: Ledger, since: datetime, until: datetime) -> Row:
-    """Orders of the window: how many were filled, at which cost, and what is in doubt now."""
-    row = ledger.one(
-        "SELECT count(*) AS orders, count(*) FILTER (WHERE filled_quantity > 0) AS filled, "
-        "  count(*) FILTER (WHERE state = 'REJECTED') AS rejected, "
-        "  count(*) FILTER (WHERE state IN ('SENDING', 'UNKNOWN')) AS unresolved, "
-        "  100 * sum(filled_quantity * limit_price) / nullif(sum(quantity * limit_price), 0) "
-        "    AS fill_rate_percent, "
-        "  sum(slippage_bps * filled_quantity * average_price) "
-        "    / nullif(sum(filled_quantity * average_price), 0) AS slippage_bps, "
-        "  sum(arrival_slippage_bps * filled_quantity * average_price) "
-        "    / nullif(sum(filled_quantity * average_price), 0) AS arrival_slippage_bps, "
-        "  sum(filled_quantity * average_price) AS notional_quote "
-        "FROM order_log WHERE pod = %(pod)s AND purpose <> 'protect' "
-        "AND sent_at > %(since)s AND sent_at <= %(until)s",
-        {"pod": ledger.pod, "since": since, "until": until},
-    )
-    fees = ledger.one(
-        "SELECT sum(fee_quote) AS fees_quote, "
-        "  100.0 * count(*) FILTER (WHERE liquidity = 'maker') / nullif(count(liquidity), 0) "
-        "    AS maker_percent "
-        "FROM fills WHERE pod = %s AND filled_at > %s AND filled_at <= %s",
-        (ledger.pod, since, until),
-    )
-    return (row or {}) | (fees or {})
-
-
 def _smaller(limit: Decimal, limit_percent: Decimal, total: Decimal | None) -> Decimal | None:
     return None if total is None else min(limit, total * limit_percent / 100)
 

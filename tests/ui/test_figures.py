@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from shared import config
-from shared.ledger import alerts, migrate, runs
+from shared.ledger import alerts, arming, migrate, runs
 from shared.ledger.connection import Ledger, json
 from shared.ui import dashboard
 from tests import ledger_seed as seed
@@ -165,6 +165,35 @@ def test_unresolved_orders_are_counted(ledger: Ledger) -> None:
     assert gather(ledger)["execution_24h"]["unresolved"] == 1
 
 
+def test_an_old_order_in_doubt_is_still_counted(ledger: Ledger) -> None:
+    closed(ledger, "A/USDT", "momentum", "106", 30)
+    ledger.execute("UPDATE intents SET state = 'UNKNOWN' WHERE side = 'sell'")
+    day = gather(ledger)["execution_24h"]
+    assert (day["orders_sent"], day["unresolved"]) == (0, 1)
+
+
+def test_execution_of_a_week_by_venue_symbol_and_hour(ledger: Ledger) -> None:
+    closed(ledger, "A/USDT", "momentum", "106", 1)  # at 13:30, sold 6 above the decision's mid
+    closed(ledger, "B/USDT", "momentum", "98", 50)  # at 12:30 of another day, sold 2 below
+    closed(ledger, "C/USDT", "momentum", "50", 24 * 8)
+    week = gather(ledger)["execution_7d"]
+    assert week["orders_sent"] == 4
+    assert list(week["by_venue"]) == ["binance"]
+    assert list(week["by_symbol"]) == ["A/USDT", "B/USDT"]
+    assert list(week["by_hour"]) == ["12", "13"]
+    slippage = week["by_hour"]["13"]["slippage_bps"]
+    assert float(slippage) == pytest.approx(-600 * 106 / 206)
+    assert week["shortfall"]["parents"] == 0
+
+
+def test_the_arm_token_in_force_is_told(ledger: Ledger) -> None:
+    assert gather(ledger)["armed"] is None
+    token = arming.arm(ledger, timedelta(hours=1), armed_by="ada", reason=None, terms={})
+    assert gather(ledger)["armed"] == {"until": token.expires_at, "by": "ada"}
+    arming.disarm(ledger, by="ada", reason=None)
+    assert gather(ledger)["armed"] is None
+
+
 def test_workflows_services_and_breaker(ledger: Ledger) -> None:
     for minute, error in ((3, None), (2, "boom"), (1, None)):
         at = NOW - timedelta(minutes=minute)
@@ -229,7 +258,8 @@ def test_rows_of_another_pod_stay_out(ledger: Ledger) -> None:
     for name in ("curve", "positions", "trades", "decisions", "workflows", "services", "alerts"):
         assert model[name] == [], name
     assert model["market"]["at"] is None
-    assert model["execution_24h"]["orders"] == 0
+    assert model["execution_24h"]["orders_sent"] == 0
+    assert model["execution_7d"]["by_venue"] == {}
 
 
 def test_the_model_is_json_with_exact_decimals(ledger: Ledger) -> None:

@@ -68,11 +68,27 @@ def test_durations(seconds: int, shown: str) -> None:
     assert page.duration(timedelta(seconds=seconds)).replace("\u202f", " ") == shown
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "shown"),
+    [(None, "\u2013"), (0, "0 ms"), (Decimal("999.4"), "999 ms"), (1_500.0, "1.5 s"),
+     (-20, "\u221220 ms"), (180_000, "3 min")],
+)  # fmt: skip
+def test_delays(milliseconds: Any, shown: str) -> None:
+    assert page.delay(milliseconds).replace("\u202f", " ") == shown
+
+
+def test_a_cost_is_red_and_a_gain_is_green() -> None:
+    assert [page.cost(value) for value in (Decimal("1.5"), Decimal("-0.1"), 0, None)] == [
+        *("down", "up", "", ""),
+    ]
+
+
 def test_an_empty_ledger_is_told_in_words(ledger: Ledger) -> None:
     html = render(ledger)
     for words in (
         *("No position is open.", "No trade was closed", "No decision has been taken yet."),
         *("The breaker has not reported yet.", "No workflow has run", "No alert has been raised."),
+        "No order was sent in the last 7 days.",
         "The curve begins with the second mark",
     ):
         assert words in html
@@ -102,6 +118,23 @@ def test_a_halt_is_told_with_its_reason_and_its_end(ledger: Ledger) -> None:
     assert '<meta http-equiv="refresh" content="5">' in html
 
 
+def test_execution_quality_has_a_row_for_each_venue_symbol_and_hour(ledger: Ledger) -> None:
+    seed.two_days(ledger, NOW)
+    html = render(ledger)
+    quality = html[html.index("Execution quality") : html.index("Recent decisions")]
+    for words in ("By venue", "binance", "By symbol", "SOL/USDT", "By hour of the day", "13 h"):
+        assert words in quality, words
+    assert "Implementation shortfall of 0 ended parent orders" in quality
+
+
+def test_live_without_a_token_is_called_paper(ledger: Ledger) -> None:
+    model = dashboard.gather(ledger, SETTINGS, NOW) | {"mode": "LIVE"}
+    assert "NOT ARMED: PAPER" in page.render(model)
+    armed = {"until": NOW + timedelta(hours=3), "by": "ada"}
+    assert "ARMED UNTIL 08 May 17:30" in page.render(model | {"armed": armed})
+    assert "ARMED" not in page.render(model | {"armed": armed, "mode": "PAPER"})
+
+
 def test_old_figures_are_called_old(ledger: Ledger) -> None:
     seed.two_days(ledger, NOW)
     assert "These figures are old." in render(ledger, NOW + timedelta(minutes=11))
@@ -128,6 +161,7 @@ def poison(ledger: Ledger) -> None:
         "UPDATE decisions SET reasoning = %s, strategy = %s",
         "UPDATE positions SET symbol = %s || position_id, strategy = %s",
         "UPDATE alerts SET title = %s, body = %s",
+        "UPDATE intents SET venue = %s, symbol = %s",
         "UPDATE venue_calls SET last_error = %s, venue = %s WHERE venue = 'kraken'",
         "UPDATE runs SET error = %s, status = 'FAILED', trace_id = trace_id || %s",
         "UPDATE trading_state SET reason = %s, set_by = %s, state = 'HALTED'",
