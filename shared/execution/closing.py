@@ -7,14 +7,19 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
+from shared.execution import naked
 from shared.execution.venues.base import Venue
-from shared.ledger import state
+from shared.ledger import events, state
 from shared.ledger.connection import Row
 from shared.run import Run
 
 _CANDIDATES = """
 SELECT s.position_id, s.symbol, s.bought_quantity, s.quantity, s.sold_quantity,
        s.exit_reason,
+       s.high_water_price >= s.trailing_activation_price AS has_trailed,
+       (SELECT i.purpose FROM fills f JOIN intents i USING (intent_id)
+        WHERE f.position_id = s.position_id AND f.side = 'sell'
+        ORDER BY f.filled_at DESC, i.sent_at DESC LIMIT 1) AS last_sold_by,
        (SELECT jsonb_object_agg(h.venue, h.quantity::text) FROM position_holdings h
         WHERE h.position_id = s.position_id) AS by_venue,
        (SELECT bid FROM prices p WHERE p.pod = s.pod AND p.symbol = s.symbol
@@ -52,12 +57,24 @@ def _close(run: Run, row: Row) -> bool:
         again = {"pod": run.ledger.pod, "position_id": row["position_id"]}
         if run.ledger.query(_CANDIDATES, again) != [row]:
             return False
-        reason = row["exit_reason"] if row["bought_quantity"] > 0 else "not filled"
         run.ledger.execute(
             "UPDATE positions SET closed_at = %s, close_reason = %s WHERE position_id = %s",
-            (clock.now(), reason or "sold", row["position_id"]),
+            (clock.now(), _reason(row), row["position_id"]),
         )
+        naked.end_all(run.ledger, row["position_id"])
+        if row["last_sold_by"] == "protect":
+            detail = {"position_id": row["position_id"], "symbol": row["symbol"]}
+            events.record(run.ledger, "STOP_TRIGGERED", detail | {"reason": _reason(row)})
     return True
+
+
+def _reason(row: Row) -> str:
+    """What sold the last of it. A stop that has trailed is the trailing stop doing its work."""
+    if row["bought_quantity"] <= 0:
+        return "not filled"
+    if row["last_sold_by"] == "protect":
+        return "trailing" if row["has_trailed"] else "stop"
+    return row["exit_reason"] or "sold"
 
 
 def _is_dust(venues: Mapping[str, Venue], row: Row) -> bool:

@@ -8,8 +8,9 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import entering, leaving, parents, slices
+from shared.execution import entering, leaving, parents, protecting, slices
 from shared.execution.closing import close_finished_positions
+from shared.execution.protecting import Protection
 from shared.execution.reconcile import Reconciliation, reconcile
 from shared.execution.types import EntryOrder, OrderResult
 from shared.execution.venues.base import Venue
@@ -26,12 +27,14 @@ class Desk:
     Attributes:
         venues: the run's venues by name, the primary one first.
         reconciliation: what ``reconcile`` found, or ``None`` before it has run.
+        protection: what ``protect`` has done in this run, and what was true when it last ended.
     """
 
     def __init__(self, run: Run, venues: Mapping[str, Venue]) -> None:
         self._run = run
         self.venues = dict(venues)
         self.reconciliation: Reconciliation | None = None
+        self.protection = Protection()
 
     @classmethod
     def open(cls, run: Run) -> Desk:
@@ -78,6 +81,14 @@ class Desk:
     ) -> list[OrderResult]:
         """Sell ``fraction`` of what a position really holds; may be repeated in every run."""
         return leaving.leave(self._run, self.venues, position_id, reason=reason, fraction=fraction)
+
+    def protect(self) -> Protection:
+        """Let stops rest for all that is held: after reconciliation, and after all else was done.
+
+        The first call mends what a run that died has left without a stop.
+        """
+        protecting.protect(self._run, self.venues, self.protection)
+        return self.protection
 
     def settle(self) -> list[int]:
         """Close the positions that hold nothing sellable any more; returns their ids."""

@@ -1,4 +1,4 @@
-"""The last step of the trading loop: reconcile, leave, enter, work, mark."""
+"""The last step of the trading loop: reconcile, protect, leave, enter, work, protect, mark."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def execute(run: Run) -> Export:
     desk = Desk.open(run)
     wants_risk = risk["approved"] and risk["action"] == "BUY"
     reconciliation = desk.reconcile(compare_accounts=wants_risk)
+    desk.protect()
     exits = manage_exits(run, desk)
     results, note = _carry_out(run, desk, risk)
     results += desk.work()
+    protection = desk.protect()
     closed = desk.settle()
     return {
         "status": _status(risk, results, exits, note),
@@ -38,6 +40,7 @@ def execute(run: Run) -> Export:
             "orders": [_order(result) for result in results],
             "exits": exits,
             "positions_closed": closed,
+            "protection": protection.as_export(),
         },
         "quality": quality.of_intents(
             run.ledger, [result.intent_id for result in results if result.intent_id]

@@ -7,22 +7,38 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import parents
+from shared.execution import parents, protecting
 from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events
 from shared.ledger.connection import Row
+from shared.risk.facts import RUN_LIMIT
 from shared.run import Run
 
-_SELLABLE = """
-SELECT h.venue, p.symbol, h.quantity - coalesce((
+_PLACES = """
+SELECT h.venue, p.symbol FROM position_holdings h JOIN positions p USING (position_id)
+WHERE h.position_id = %s AND h.quantity > 0 ORDER BY h.venue
+"""
+
+# A stop of which nobody knows whether it rests keeps no exit back: the gate says why.
+_FREE = """
+SELECT h.quantity - coalesce((
            SELECT sum(l.quantity - l.filled_quantity) FROM order_log l
            WHERE l.position_id = h.position_id AND l.venue = h.venue AND l.side = 'sell'
-             AND (l.state IN ('SENDING', 'UNKNOWN') OR l.order_status = 'open')), 0) AS quantity
-FROM position_holdings h JOIN positions p USING (position_id)
-WHERE h.position_id = %s ORDER BY h.venue
+             AND (l.order_status = 'open' OR l.state IN ('SENDING', 'UNKNOWN')
+                  AND NOT (l.purpose = 'protect'
+                           AND (l.state = 'UNKNOWN' OR l.sent_at <= %s)))), 0) AS quantity
+FROM position_holdings h WHERE h.position_id = %s AND h.venue = %s
+"""
+
+# Sales of a part, and how many of them have sold something or still may.
+_PARTS = """
+SELECT count(*) AS sent,
+       count(*) FILTER (WHERE filled_quantity > 0 OR state IN ('SENDING', 'UNKNOWN')
+                           OR order_status = 'open') AS taken
+FROM order_log WHERE pod = %s AND position_id = %s AND starts_with(logical_key, %s)
 """
 
 
@@ -31,14 +47,18 @@ def leave(
 ) -> list[OrderResult]:
     """Sell ``fraction`` of what the position holds and has not under way, on each venue.
 
+    The stops that rest there are cancelled first, because they lock what is to be sold; whoever
+    calls this lets ``protecting.protect`` cover again what was not sold.
+
     Selling is state-based: a repeat in the next run sells only what is left, so that it may be
-    repeated until nothing is left. A whole exit ends the position's entries first.
+    repeated until nothing is left. A whole exit ends the position's entries first. A part is sold
+    once on each venue in a position's life: while its sale may still fill, nothing is sold.
     """
     if fraction >= 1:
         _commit_to_leaving(run, position_id, reason)
     results = []
-    for row in run.ledger.query(_SELLABLE, (position_id,)):
-        result = _sell(run, venues, position_id, row, fraction)
+    for row in run.ledger.query(_PLACES, (position_id,)):
+        result = _leave_venue(run, venues, position_id, row, reason, fraction)
         if result is not None:
             results.append(result)
     return results
@@ -79,33 +99,77 @@ def cancel_entries(run: Run, venues: Mapping[str, Venue], reason: str) -> int:
     return ended + len(resting)
 
 
-def _sell(
-    run: Run, venues: Mapping[str, Venue], position_id: int, row: Row, fraction: Decimal
+def _leave_venue(
+    run: Run,
+    venues: Mapping[str, Venue],
+    position_id: int,
+    row: Row,
+    reason: str,
+    fraction: Decimal,
 ) -> OrderResult | None:
+    key = _key(run, position_id, row["venue"], fraction)
+    if key is None:
+        return None
     try:
         venue = venues[row["venue"]]
-        book = venue.book(row["symbol"])
-        rules = venue.rules(row["symbol"])
+        if not protecting.lift(run, venue, position_id, why=f"exit: {reason}"):
+            raise VenueUnavailable(f"{venue.name}: a stop may still rest")
+        quantity = _free(run, position_id, venue.name) * fraction
+        return None if quantity <= 0 else _sell(run, venue, position_id, row, key, quantity)
     except (VenueUnavailable, KeyError) as error:
-        detail = {"position_id": position_id, "venue": row["venue"], "why": str(error)}
-        events.record(run.ledger, "EXIT_DELAYED", detail)
-        alerts.put(
-            run.ledger,
-            f"exit-delayed:{position_id}:{clock.now():%Y-%m-%dT%H}",
-            "HIGH",
-            f"{row['symbol']}: an exit on {row['venue']} is delayed",
-            f"{error}. It is tried again in every run.",
-        )
+        _tell_delayed(run, position_id, row, str(error))
         return None
-    at = clock.iso(run.event_at)
+
+
+def _key(run: Run, position_id: int, venue_name: str, fraction: Decimal) -> str | None:
+    """The sale's logical key, or ``None`` where the part was sold here, or still may be.
+
+    A whole exit has a key of its run, since its size follows from what is left. A part would be
+    taken of the rest again by a run that does not know of the first sale, so it is known by its
+    intent: only one that certainly sold nothing is followed by another.
+    """
+    if fraction >= 1:
+        name = f"exit:{run.ledger.pod}:{position_id}:{venue_name}"
+        return f"{name}:{run.workflow}:{clock.iso(run.event_at)}"
+    name = f"partial:{run.ledger.pod}:{position_id}:{venue_name}:"
+    parts = run.ledger.one(_PARTS, (run.ledger.pod, position_id, name))
+    if parts is None or parts["taken"]:
+        return None
+    return f"{name}{parts['sent']}"
+
+
+def _free(run: Run, position_id: int, venue_name: str) -> Decimal:
+    """What no sale under way claims of a holding."""
+    died_before = clock.now() - RUN_LIMIT
+    row = run.ledger.one(_FREE, (died_before, position_id, venue_name))
+    return Decimal(0) if row is None else row["quantity"]
+
+
+def _sell(
+    run: Run, venue: Venue, position_id: int, row: Row, key: str, quantity: Decimal
+) -> OrderResult | None:
+    book = venue.book(row["symbol"])
+    rules = venue.rules(row["symbol"])
     wish = Wish(
-        logical_key=f"exit:{run.ledger.pod}:{position_id}:{venue.name}:{run.workflow}:{at}",
+        logical_key=key,
         position_id=position_id,
         symbol=row["symbol"],
         side="sell",
         purpose="exit",
-        quantity=row["quantity"] * fraction,
+        quantity=quantity,
         decision_mid=Decimal(str(book.mid)),
     )
     intent = marketable_intent(wish, rules, book, collar_bps=run.config.price_collar_bps)
     return None if intent is None else send(run, venue, intent, rules, book)
+
+
+def _tell_delayed(run: Run, position_id: int, row: Row, why: str) -> None:
+    detail = {"position_id": position_id, "venue": row["venue"], "why": why}
+    events.record(run.ledger, "EXIT_DELAYED", detail)
+    alerts.put(
+        run.ledger,
+        f"exit-delayed:{position_id}:{clock.now():%Y-%m-%dT%H}",
+        "HIGH",
+        f"{row['symbol']}: an exit on {row['venue']} is delayed",
+        f"{why}. It is tried again in every run.",
+    )

@@ -54,7 +54,10 @@ def follow(run: Run, position: Position, bid: Decimal, seen: Seen | None) -> Act
 
 
 def take_partial(run: Run, desk: Desk, position: Position, bid: Decimal) -> Action | None:
-    """Sell half above +10 %, once, where both halves stay sellable."""
+    """Sell half above +10 %, once, where both halves stay sellable.
+
+    The desk sells a part once, whatever became of this run: the mark below only tells of it.
+    """
     if position.partial_taken or position.sold_quantity > 0:
         return None
     if gain_percent(position, bid) <= PARTIAL_PROFIT_PERCENT:
@@ -62,6 +65,8 @@ def take_partial(run: Run, desk: Desk, position: Position, bid: Decimal) -> Acti
     if not _halves_are_sellable(run, desk, position, bid):
         return None
     results = desk.exit(position.position_id, reason="partial_profit", fraction=_HALF)
+    if not results:
+        return None  # it was sent before, or no venue could be asked
     if any(result.outcome in _WENT_OUT for result in results):
         with run.ledger.transaction():
             run.guard()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import clock
 from shared.errors import DataUnavailable
+from shared.execution import naked
 from shared.ledger import equity, events, positions
 from shared.ledger.positions import Position
 from shared.market.types import Quote
@@ -46,11 +47,13 @@ def manage(run: Run) -> Export:
 
     desk = Desk.open(run)
     desk.reconcile()
+    desk.protect()
     held = _held(run)
     seen = looks.at(run, desk, held, with_candles=False) if held else []
     actions, staying = _leave_or_follow(run, desk, seen)
     for look in staying:
         actions += _adjust(run, desk, look)
+    protection = desk.protect()
     exited = [action for action in actions if action["action"] == "exit"]
     adjusted = [action for action in actions if action["action"] not in ("exit", "none")]
     return {
@@ -62,6 +65,7 @@ def manage(run: Run) -> Export:
         "averaging_down": "not built",
         "unpriced": sorted(look.position.symbol for look in seen if look.quote is None),
         "portfolio": _portfolio(run, desk),
+        "protection": protection.as_export(),
         "actions": actions,
     }
 
@@ -153,6 +157,11 @@ def _adjust(run: Run, desk: Desk, look: Look) -> list[Action]:
 def _portfolio(run: Run, desk: Desk) -> Export:
     held = _held(run)
     quotes = desk.quotes(sorted({position.symbol for position in held})) if held else {}
+    rows = [
+        _row(position, quotes.get(position.symbol))
+        | {"naked_seconds": naked.seconds(run.ledger, position.position_id)}
+        for position in held
+    ]
     try:
         worth = equity.value(run, quotes)
     except DataUnavailable as missing:
@@ -160,13 +169,13 @@ def _portfolio(run: Run, desk: Desk) -> Export:
             "equity_quote": None,
             "cash_quote": None,
             "missing": [str(missing)],
-            "positions": [_row(position, quotes.get(position.symbol)) for position in held],
+            "positions": rows,
         }
     return {
         "equity_quote": float(worth.equity_quote),
         "cash_quote": float(worth.cash_quote),
         "missing": [],
-        "positions": [_row(position, quotes.get(position.symbol)) for position in held],
+        "positions": rows,
     }
 
 

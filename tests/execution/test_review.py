@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from execution_bench import Bench
+from scripted_venue import ScriptedVenue
 
 from shared import cache, calls, clock
 from shared.errors import ConfigurationError, DataUnavailable, LeaseLost, VenueUnavailable
@@ -176,7 +177,7 @@ def test_an_order_that_another_run_is_sending_is_not_foreign(bench: Bench) -> No
     venue.submit = original  # type: ignore[method-assign]
     # another run has read the unresolved intents just before this one was written
     found = reconcile.Reconciliation()
-    reconcile._compare_account(desk._run, venue, found)
+    reconcile.compare_account(desk._run, venue, found)
     assert found.foreign_orders == []
 
 
@@ -193,8 +194,7 @@ def test_a_slice_of_a_parent_that_was_ended_meanwhile_is_not_bought(bench: Bench
         bench.run("position_manager"), bench.venues, parent.position_id, reason="stop",
         fraction=Decimal(1),
     )  # fmt: skip
-    result = slices.work(bench.run(), bench.venues, parent, may_buy=True)
-    assert result is not None
+    (result,) = slices.work(bench.run(), bench.venues, parent, may_buy=True)
     assert (result.outcome, result.detail.split(":")[0]) == ("DENIED", "PARENT_ENDED")
     assert bench.venues["binance"].sent == []
 
@@ -275,20 +275,31 @@ def test_a_fee_in_a_third_currency_stops_neither_the_run_nor_the_exit(bench: Ben
     assert worth == Decimal(10_000) - Decimal("0.895") * Decimal("0.1") - Decimal("0.02")
 
 
-def test_a_fee_without_a_price_leaves_the_order_open(bench: Bench) -> None:
+def test_a_fee_without_a_price_keeps_no_fill_out_of_the_ledger(bench: Bench) -> None:
+    """What was bought is known at once; what its fee is worth, as soon as somebody tells."""
     venue = bench.venues["binance"]
     fetch, quotes = venue.fills, venue.quotes
     venue.fills = lambda symbol, since: [  # type: ignore[method-assign]
-        replace(f, fee_currency="BNB") for f in fetch(symbol, since)
+        replace(f, fee_cost=Decimal("0.0001"), fee_currency="BNB") for f in fetch(symbol, since)
     ]
     desk = bench.desk()
     desk.reconcile()
     desk.enter(bench.entry())
     venue.quotes = lambda symbols: {}  # type: ignore[method-assign]
-    assert [r.outcome for r in desk.work()] == ["OPEN"]
-    venue.quotes = quotes  # type: ignore[method-assign]
-    bench.desk().reconcile()
+    assert [r.outcome for r in desk.work()] == ["FILLED"]
     assert bench.held() == venue.account["BTC"] > 0
+    assert bench.ledger.query("SELECT fee_quote FROM fills") == [{"fee_quote": None}]
+    assert bench.ledger.query("SELECT title FROM alerts") == [
+        {"title": "binance: no price of BNB/USDT for a fee"}
+    ]
+    with pytest.raises(DataUnavailable):  # not worth nothing: not known
+        equity.value(desk._run, {})
+    bench.desk().reconcile(compare_accounts=False)
+    assert bench.ledger.query("SELECT fee_quote FROM fills") == [{"fee_quote": None}]
+    venue.quotes = quotes  # type: ignore[method-assign]
+    bench.desk().reconcile(compare_accounts=False)
+    assert bench.ledger.query("SELECT fee_quote FROM fills") == [{"fee_quote": Decimal("0.01")}]
+    assert bench.ledger.query("SELECT 1 FROM events WHERE kind = 'FEE_UNVALUED'") != []
 
 
 @pytest.mark.parametrize(
@@ -299,8 +310,10 @@ def test_an_answer_with_an_id_and_little_else_is_an_order(answer: dict[str, Any]
     whole = {"id": "7", "symbol": BTC, "side": "buy", "amount": 1.0, "average": None,
              "clientOrderId": "mine"} | answer  # fmt: skip
     log = calls.CallLog()
-    client = SimpleNamespace(create_order=lambda *_: whole, last_http_response=None)
-    venue = CcxtVenue("binance", client, DIALECTS["binance"], cast("Catalogue", None), log)
+    client = SimpleNamespace(create_order=lambda *_: whole)
+    rules = ScriptedVenue().rules(BTC)
+    catalogue = cast("Catalogue", SimpleNamespace(loaded=True, rules=lambda _: rules))
+    venue = CcxtVenue("binance", client, DIALECTS["binance"], catalogue, log)
     order = venue.submit(
         OrderTicket("mine", "binance", BTC, "buy", "limit", "IOC", Decimal(1), Decimal(100))
     )
@@ -347,7 +360,8 @@ def test_the_decision_of_an_event_that_is_repeated_hours_later_is_not_carried_ou
     }
     monkeypatch.setattr(Desk, "open", lambda run: Desk(run, bench.venues))
     export = execute.execute(run)
-    assert len(bench.venues["binance"].sent) == sends
+    sides = [ticket.side for ticket in bench.venues["binance"].sent]
+    assert sides == ["buy", "sell"] * sends  # and the stop that protects it
     assert export["reason"].startswith("working" if sends else "DENIED DECISION_STALE")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shared import clock
+from shared.execution.protecting import Protection
 from shared.execution.types import MarketRules, OrderResult
 from shared.ledger import positions, runs, state
 from shared.ledger.connection import Ledger
@@ -39,6 +40,9 @@ class FakeDesk:
 
     def reconcile(self) -> None:
         self.calls.append(("reconcile",))
+
+    def protect(self) -> Protection:
+        return Protection()
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         return {symbol: self.prices[symbol] for symbol in symbols if symbol in self.prices}
