@@ -50,6 +50,20 @@ class Cache:
     def set(self, key: str, value: bytes, ttl_seconds: int) -> None:
         self.set_many({key: value}, ttl_seconds)
 
+    def add(self, key: str, amount: int, ttl_seconds: int) -> int | None:
+        """Add to a counter that all pods share; its new value, or ``None`` where Redis is lost."""
+        if self._client is None:
+            return None
+
+        def count(client: Any) -> int:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.incrby(f"shared:{key}", amount)
+            pipeline.expire(f"shared:{key}", ttl_seconds)
+            return int(pipeline.execute()[0])
+
+        counted: int | None = self._guarded(count)
+        return counted
+
     def _guarded(self, action: Any) -> Any:
         import redis
 

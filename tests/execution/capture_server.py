@@ -22,6 +22,7 @@ class Captured:
     method: str
     path: str
     fields: dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def steady(self) -> dict[str, Any]:
         return {name: value for name, value in self.fields.items() if name not in VARIABLE}
@@ -45,7 +46,7 @@ class Capture:
         fields: dict[str, Any] = dict(parse_qsl(address.query))
         fields |= json.loads(body) if body.startswith("{") else dict(parse_qsl(body))
         path = "/" + address.path.split("/", 2)[2]
-        self.requests.append(Captured(handler.command, path, fields))
+        self.requests.append(Captured(handler.command, path, fields, dict(handler.headers)))
         if self.fault is not None:
             self.fault(handler)
             return

@@ -1,15 +1,22 @@
 """The requests that the adapters really send, as a server on this machine receives them.
 
+They are those of ccxt 4.5.90: an upgrade of it has to be looked at here first.
+
 Expected paths and fields: the requests of ccxt/ccxt's ts/src/test/static/request/{binance,coinbase,
 kraken}.json (spot, MIT licence), with our client order id in the field that each venue documents
-for it: newClientOrderId, client_order_id, cl_ord_id.
+for it: newClientOrderId, client_order_id, cl_ord_id; and Kraken's ``deadline``, ``expiretm`` and
+``stop-loss`` as its "Add Order" documents them.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -17,7 +24,7 @@ from capture_server import FAULTS, Capture, Captured, listen
 
 from deploy.local.wire.client import key_variables, make_credentials
 from shared import cache, calls, clock, config
-from shared.errors import OrderUnknown, VenueUnavailable
+from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
 from shared.execution import intents
 from shared.execution.types import OrderTicket
 from shared.execution.venues import clients
@@ -27,8 +34,14 @@ from shared.execution.venues.markets import Catalogue
 
 NOW = datetime(2025, 5, 6, 12, tzinfo=UTC)
 SYMBOL = "BTC/USDT"
-VENUES = ("binance", "coinbase", "kraken")
-MARKET_IDS = {"binance": "BTCUSDT", "coinbase": "BTC-USDT", "kraken": "XBTUSDT"}
+VENUES = ("binance", "binanceus", "coinbase", "kraken")
+CCXT_VERSION = "4.5.90"
+MARKET_IDS = {
+    "binance": "BTCUSDT",
+    "binanceus": "BTCUSDT",
+    "coinbase": "BTC-USDT",
+    "kraken": "XBTUSDT",
+}
 OWN_ID = intents.client_order_id("captured")
 CREDENTIALS = make_credentials(5)
 
@@ -70,9 +83,11 @@ KRAKEN_ORDER = {
     "price": "99000.1",
 }
 ANSWERS: dict[str, Any] = {
-    "POST /binance/api/v3/order": BINANCE_ORDER,
-    "GET /binance/api/v3/order": BINANCE_ORDER,
-    "DELETE /binance/api/v3/order": BINANCE_ORDER | {"status": "CANCELED"},
+    **{
+        f"{method} /{name}/api/v3/order": BINANCE_ORDER | {"status": status}
+        for name in ("binance", "binanceus")
+        for method, status in (("POST", "NEW"), ("GET", "NEW"), ("DELETE", "CANCELED"))
+    },
     "POST /coinbase/api/v3/brokerage/orders": {
         "success": True,
         "order_id": "7",
@@ -133,13 +148,19 @@ def market(market_id: str) -> dict[str, Any]:
         "spot": True,
         "active": True,
         "precision": {"price": 0.1, "amount": 0.00001},
-        "limits": {name: {"min": None, "max": None} for name in ("amount", "price", "cost")},
-        "info": {"orderTypes": ["LIMIT", "MARKET", "STOP_LOSS_LIMIT"]},
+        "limits": {
+            "amount": {"min": 0.001, "max": None},
+            "price": {"min": None, "max": None},
+            "cost": {"min": 5, "max": None},
+        },
+        "taker": 0.001,
+        "maker": 0.001,
+        "info": {"orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT"]},
     }
 
 
-def ticket(venue: CcxtVenue, side: str, time_in_force: str) -> OrderTicket:
-    return OrderTicket(
+def ticket(venue: CcxtVenue, side: str, time_in_force: str, **changes: Any) -> OrderTicket:
+    made = OrderTicket(
         client_order_id=OWN_ID,
         venue=venue.name,
         symbol=SYMBOL,
@@ -149,43 +170,94 @@ def ticket(venue: CcxtVenue, side: str, time_in_force: str) -> OrderTicket:
         quantity=Decimal("0.01"),
         limit_price=Decimal("99000.1"),
     )
+    return replace(made, **changes)
 
 
-def order_request(venue: str, side: str, time_in_force: str) -> Captured:
-    """What the venue documents for a limit order."""
-    if venue == "binance":
+# A kind of order: its side and time in force, and what else its ticket holds.
+END = datetime(2025, 5, 6, 13, tzinfo=UTC)
+STOP = Decimal("99500.5")
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "IOC": ("buy", "IOC", {}),
+    "FOK": ("buy", "FOK", {}),
+    "GTC": ("sell", "GTC", {}),
+    "GTD": ("buy", "GTD", {"expires_at": END}),
+    "post-only": ("buy", "GTC", {"post_only": True}),
+    "post-only GTD": ("buy", "GTD", {"post_only": True, "expires_at": END}),
+    "stop_limit": ("sell", "GTC", {"order_type": "stop_limit", "stop_price": STOP}),
+    "stop_market": ("sell", "GTC", {"order_type": "stop_market", "stop_price": STOP}),
+}
+# What a kind is on the wire, besides symbol, side, our id and quantity; absent: refused.
+PRICE = {"price": "99000.1"}
+SIZES = {"base_size": "0.01", "limit_price": "99000.1"}
+DEADLINE = {"deadline": "2025-05-06T12:00:10.000Z"}
+WIRE: dict[str, dict[str, dict[str, Any]]] = {
+    "binance": {
+        "IOC": PRICE | {"type": "LIMIT", "timeInForce": "IOC"},
+        "FOK": PRICE | {"type": "LIMIT", "timeInForce": "FOK"},
+        "GTC": PRICE | {"type": "LIMIT", "timeInForce": "GTC"},
+        "post-only": PRICE | {"type": "LIMIT_MAKER"},
+        "stop_limit": PRICE
+        | {"type": "STOP_LOSS_LIMIT", "timeInForce": "GTC", "stopPrice": "99500.5"},
+    },
+    "coinbase": {
+        "IOC": {"sor_limit_ioc": SIZES},
+        "FOK": {"limit_limit_fok": SIZES},
+        "GTC": {"limit_limit_gtc": SIZES | {"post_only": False}},
+        "GTD": {
+            "limit_limit_gtd": SIZES | {"end_time": "2025-05-06T13:00:00.000Z", "post_only": False}
+        },
+        "post-only": {"limit_limit_gtc": SIZES | {"post_only": True}},
+        "post-only GTD": {
+            "limit_limit_gtd": SIZES | {"end_time": "2025-05-06T13:00:00.000Z", "post_only": True}
+        },
+        "stop_limit": {
+            "stop_limit_stop_limit_gtc": SIZES
+            | {"stop_price": "99500.5", "stop_direction": "STOP_DIRECTION_STOP_DOWN"}
+        },
+    },
+    "kraken": {
+        "IOC": PRICE | DEADLINE | {"ordertype": "limit", "timeinforce": "IOC"},
+        "GTC": PRICE | DEADLINE | {"ordertype": "limit", "timeinforce": "GTC"},
+        "GTD": PRICE
+        | DEADLINE
+        | {"ordertype": "limit", "timeinforce": "GTD", "expiretm": "1746536400"},
+        "post-only": PRICE
+        | DEADLINE
+        | {"ordertype": "limit", "timeinforce": "GTC", "oflags": "post"},
+        "post-only GTD": PRICE
+        | DEADLINE
+        | {
+            "ordertype": "limit",
+            "timeinforce": "GTD",
+            "expiretm": "1746536400",
+            "oflags": "post",
+        },
+        "stop_market": {"ordertype": "stop-loss", "price": "99500.5"},
+    },
+}
+WIRE["binanceus"] = WIRE["binance"]
+
+
+def order_request(venue: str, kind: str) -> Captured:
+    """What the venue documents for this kind of order."""
+    side, special = KINDS[kind][0], WIRE[venue][kind]
+    if venue in ("binance", "binanceus"):
         fields: dict[str, Any] = {
             "symbol": "BTCUSDT",
             "side": side.upper(),
-            "type": "LIMIT",
-            "timeInForce": time_in_force,
             "quantity": "0.01",
-            "price": "99000.1",
             "newClientOrderId": OWN_ID,
             "newOrderRespType": "FULL",
         }
-        return Captured("POST", "/api/v3/order", fields)
+        return Captured("POST", "/api/v3/order", fields | special)
     if venue == "kraken":
-        fields = {
-            "pair": "XBTUSDT",
-            "type": side,
-            "ordertype": "limit",
-            "timeinforce": time_in_force,
-            "volume": "0.01",
-            "price": "99000.1",
-            "cl_ord_id": OWN_ID,
-        }
-        return Captured("POST", "/0/private/AddOrder", fields)
-    sizes: dict[str, Any] = {"base_size": "0.01", "limit_price": "99000.1"}
-    configuration = {
-        "IOC": {"sor_limit_ioc": sizes},
-        "GTC": {"limit_limit_gtc": sizes | {"post_only": False}},
-    }[time_in_force]
+        fields = {"pair": "XBTUSDT", "type": side, "volume": "0.01", "cl_ord_id": OWN_ID}
+        return Captured("POST", "/0/private/AddOrder", fields | special)
     fields = {
         "client_order_id": OWN_ID,
         "product_id": "BTC-USDT",
         "side": side.upper(),
-        "order_configuration": configuration,
+        "order_configuration": special,
     }
     return Captured("POST", "/api/v3/brokerage/orders", fields)
 
@@ -194,22 +266,89 @@ def steady(requests: list[Captured]) -> list[Captured]:
     return [Captured(one.method, one.path, one.steady()) for one in requests]
 
 
-@pytest.mark.parametrize(("side", "time_in_force"), [("buy", "IOC"), ("sell", "GTC")])
-def test_an_order_is_one_request_with_our_id_and_time_in_force(
-    venue: CcxtVenue, capture: Capture, side: str, time_in_force: str
+def test_the_wire_is_that_of_the_installed_ccxt() -> None:
+    assert metadata.version("ccxt") == CCXT_VERSION
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_order_is_one_request_or_is_refused_before_anything_is_sent(
+    venue: CcxtVenue, capture: Capture, kind: str
 ) -> None:
-    order = venue.submit(ticket(venue, side, time_in_force))
-    assert order.venue_order_id == "7"
-    assert steady(capture.requests) == [order_request(venue.name, side, time_in_force)]
+    side, time_in_force, changes = KINDS[kind]
+    sent = ticket(venue, side, time_in_force, **changes)
+    if kind in WIRE[venue.name]:
+        assert venue.submit(sent).venue_order_id == "7"
+        assert steady(capture.requests) == [order_request(venue.name, kind)]
+        return
+    field = "order_type" if kind.startswith("stop") else "time_in_force"
+    with pytest.raises(OrderRejected, match=rf"{field}: was \w+, expected one of .*nothing sent"):
+        venue.submit(sent)
+    assert capture.requests == []
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("order_type", {"order_type": "market"}),
+        ("stop_price", {"stop_price": STOP}),
+        ("stop_price", {"order_type": "protection", "time_in_force": "GTC"}),
+        ("time_in_force", {"order_type": "protection", "stop_price": STOP}),
+        ("expires_at", {"expires_at": END}),
+        ("post_only", {"post_only": True}),
+        ("quantity", {"quantity": Decimal("0.000015")}),
+        ("quantity", {"quantity": Decimal("-0.01")}),
+        ("limit_price", {"limit_price": Decimal("99000.15")}),
+        ("quantity", {"quantity": Decimal("0.0001")}),  # below the minimum
+        ("notional", {"limit_price": Decimal("99.1")}),
+    ],
+)
+def test_a_ticket_that_no_venue_takes_names_its_fault_and_is_not_sent(
+    venue: CcxtVenue, capture: Capture, field: str, changes: dict[str, Any]
+) -> None:
+    if changes.get("order_type") == "protection":
+        changes = changes | {"order_type": venue.protection}
+    with pytest.raises(OrderRejected, match=rf"{field}: was .*expected .*; nothing sent"):
+        venue.submit(replace(ticket(venue, "sell", "IOC"), **changes))
+    assert capture.requests == []
+
+
+@pytest.mark.parametrize("expires_at", [None, NOW])
+def test_good_till_date_needs_a_time_to_come(
+    venue: CcxtVenue, capture: Capture, expires_at: datetime | None
+) -> None:
+    field = "expires_at" if "GTD" in WIRE[venue.name] else "time_in_force"
+    with pytest.raises(OrderRejected, match=f"{field}: was .*nothing sent"):
+        venue.submit(ticket(venue, "buy", "GTD", expires_at=expires_at))
+    assert capture.requests == []
+
+
+def test_a_request_dies_with_its_validity(venue: CcxtVenue, capture: Capture) -> None:
+    """recvWindow and Binance's 10 s, Kraken's deadline, the end of Coinbase's token."""
+    side, time_in_force, changes = KINDS["IOC"]
+    venue.submit(ticket(venue, side, time_in_force, **changes))
+    sent = capture.requests[0]
+    if venue.name in ("binance", "binanceus"):
+        assert sent.fields["timestamp"] == str(clock.to_ms(NOW))
+        lives = timedelta(milliseconds=int(sent.fields["recvWindow"]), seconds=10)
+        assert sent.fields["recvWindow"] == "5000"
+    elif venue.name == "kraken":
+        lives = datetime.fromisoformat(sent.fields["deadline"]) - NOW
+    else:
+        claims = sent.headers["Authorization"].removeprefix("Bearer ").split(".")[1]
+        token = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        assert token["nbf"] == clock.to_ms(NOW) // 1000
+        lives = timedelta(seconds=token["exp"] - token["nbf"])
+    assert lives == venue.request_validity
 
 
 def test_a_cancel_names_the_venues_order(venue: CcxtVenue, capture: Capture) -> None:
     venue.cancel("7", SYMBOL)
+    family = venue.name.removesuffix("us")
     expected = {
         "binance": Captured("DELETE", "/api/v3/order", {"symbol": "BTCUSDT", "orderId": "7"}),
         "coinbase": Captured("POST", "/api/v3/brokerage/orders/batch_cancel", {"order_ids": ["7"]}),
         "kraken": Captured("POST", "/0/private/CancelOrder", {"txid": "7"}),
-    }[venue.name]
+    }[family]
     assert steady(capture.requests) == [expected]
 
 
@@ -236,7 +375,7 @@ def test_an_order_is_looked_up_by_our_id(venue: CcxtVenue, capture: Capture) -> 
             ("POST", "/0/private/OpenOrders", own),
             ("POST", "/0/private/ClosedOrders", own),
         ],
-    }[venue.name]
+    }[venue.name.removesuffix("us")]
     assert [(one.method, one.path, one.steady()) for one in capture.requests] == expected
 
 
@@ -248,7 +387,7 @@ def test_an_order_is_sent_once_whatever_the_server_does(
     capture.fault = FAULTS[fault]
     with pytest.raises(OrderUnknown):
         venue.submit(ticket(venue, "buy", "IOC"))
-    assert steady(capture.requests) == [order_request(venue.name, "buy", "IOC")]
+    assert steady(capture.requests) == [order_request(venue.name, "IOC")]
 
 
 def test_an_order_is_sent_once_on_a_connection_that_was_in_use(

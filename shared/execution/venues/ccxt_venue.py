@@ -1,38 +1,30 @@
-"""The venue interface over an unmodified ccxt client.
+"""The account on a venue over an unmodified ccxt client: ``base.Venue``.
 
-What differs between venues is in ``dialects``; everything here holds for all of them. Answers are
-validated: a 200 with an empty or foreign body raises nothing in ccxt, and must not pass for
-"there is no order".
+What differs between venues is in ``dialects``; everything here holds for all of them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from shared import clock
 from shared.calls import CallLog
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
 from shared.execution.types import (
     Balance,
-    MarketRules,
     OrderStatus,
     OrderTicket,
     VenueFill,
     VenueOrder,
 )
-from shared.execution.venues import ccxt_loader, markets
+from shared.execution.venues import ccxt_loader, markets, outcomes
+from shared.execution.venues.ccxt_public import CcxtPublic
 from shared.execution.venues.dialects import Dialect
-from shared.execution.venues.outcomes import definite_rejection
-from shared.market.types import Book, PublicTrade, Quote
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from shared.execution.venues.traffic import Traffic
+from shared.execution.venues.venue_time import VenueTime
 
 _STATUSES: dict[str, OrderStatus] = {
     "open": "open",
@@ -44,8 +36,8 @@ _STATUSES: dict[str, OrderStatus] = {
 }
 
 
-class CcxtVenue:
-    """``base.Venue`` over a ccxt client; see there for what each method promises."""
+class CcxtVenue(CcxtPublic):
+    """See ``base.Venue`` for what each method promises."""
 
     def __init__(
         self,
@@ -56,100 +48,17 @@ class CcxtVenue:
         calls: CallLog,
         *,
         mode: Literal["paper", "simulated", "live"] = "simulated",
+        traffic: Traffic | None = None,
+        time: VenueTime | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, client, dialect, catalogue, calls, traffic=traffic, time=time)
         self.mode = mode
         self.protection = dialect.protection
         self.request_validity = dialect.request_validity
-        self._client = client
-        self._dialect = dialect
-        self._catalogue = catalogue
-        self._calls = calls
-
-    # Market data -------------------------------------------------------------------------------
-
-    def rules(self, symbol: str) -> MarketRules:
-        self._ensure_markets()
-        return self._catalogue.rules(symbol)
-
-    def candles(
-        self, symbol: str, timeframe: str, *, since_ms: int | None, limit: int
-    ) -> NDArray[np.float64]:
-        import numpy as np
-
-        self._ensure_markets()
-        with self._reading("candles"):
-            rows = self._client.fetch_ohlcv(symbol, timeframe, since_ms, limit)
-        table = np.array(rows, dtype=np.float64)
-        if table.ndim != 2 or table.shape[1] != 6:
-            raise VenueUnavailable(
-                f"{self.name}: candles of {symbol}: expected rows of 6 numbers, was {table.shape}"
-            )
-        return table
-
-    def book(self, symbol: str, depth: int = 50) -> Book:
-        self._ensure_markets()
-        with self._reading("book"):
-            answer = self._client.fetch_order_book(symbol, self._dialect.book_depth(depth))
-        bids = tuple((float(level[0]), float(level[1])) for level in answer["bids"])
-        asks = tuple((float(level[0]), float(level[1])) for level in answer["asks"])
-        if not bids or not asks or bids[0][0] >= asks[0][0] or bids[0][0] <= 0:
-            raise VenueUnavailable(
-                f"{self.name}: book of {symbol}: expected bids below asks on both sides, "
-                f"was {bids[:1]} and {asks[:1]}"
-            )
-        return Book(symbol, bids, asks, answer["timestamp"] or clock.now_ms())
-
-    def trades(self, symbol: str, limit: int = 100) -> list[PublicTrade]:
-        self._ensure_markets()
-        with self._reading("trades"):
-            answer = self._client.fetch_trades(symbol, None, limit)
-        return [
-            PublicTrade(
-                self._present(trade, "timestamp", "trade"),
-                trade["side"],
-                self._positive(trade, "price", "trade"),
-                self._positive(trade, "amount", "trade"),
-            )
-            for trade in answer
-            if trade["side"] in ("buy", "sell")
-        ]
-
-    def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
-        self._ensure_markets()
-        with self._reading("quotes"):
-            listed = [symbol for symbol in symbols if symbol in self._client.markets]
-            answer = self._dialect.tickers(self._client, listed) if listed else {}
-        now_ms = clock.now_ms()
-        return {
-            symbol: Quote(float(ticker["bid"]), float(ticker["ask"]), now_ms)
-            for symbol, ticker in answer.items()
-            if symbol in listed and _proper_quote(ticker)
-        }
-
-    def server_time_ms(self) -> int:
-        with self._reading("time"):
-            return int(self._dialect.server_time(self._client))
-
-    # The account -------------------------------------------------------------------------------
 
     def submit(self, ticket: OrderTicket) -> VenueOrder:
-        errors = ccxt_loader.errors()
-        self._client.last_http_response = None
-        try:
-            with self._calls.timed(self.name) as call:
-                try:
-                    answer = self._dialect.create_order(self._client, ticket)
-                except errors.BaseError as error:
-                    call.fail(type(error).__name__, rate_limited=_is_rate_limit(error))
-                    raise
-        except errors.BaseError as error:
-            meaning = definite_rejection(self.name, self._venues_words(error))
-            if meaning is not None:
-                raise OrderRejected(f"{self.name}: {meaning}") from error
-            raise OrderUnknown(f"{self.name}: {type(error).__name__}") from error
-        except Exception as error:  # noqa: BLE001 - after a send nothing may pass for a rejection
-            raise OrderUnknown(f"{self.name}: {type(error).__name__} after sending") from error
+        self._pass_or_refuse(ticket)
+        answer = self._send(ticket)
         venue_order_id = answer.get("id") if isinstance(answer, dict) else None
         if not isinstance(venue_order_id, str) or not venue_order_id:
             raise OrderUnknown(f"{self.name}: the answer to an order holds no order id")
@@ -164,7 +73,7 @@ class CcxtVenue:
 
     def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
         errors = ccxt_loader.errors()
-        self._ensure_markets()
+        self._ensure_account()
         with self._reading("order by client id"):
             try:
                 answer = self._dialect.find_order(
@@ -175,27 +84,29 @@ class CcxtVenue:
         return None if answer is None else self._order(answer)
 
     def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
-        self._ensure_markets()
+        self._ensure_account()
         with self._reading("order"):
             return self._order(self._client.fetch_order(venue_order_id, symbol))
 
     def cancel(self, venue_order_id: str, symbol: str) -> None:
+        self._ensure_account()
         with self._reading("cancel"):
             self._client.cancel_order(venue_order_id, symbol)
 
     def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
-        self._ensure_markets()
+        self._ensure_account()
         with self._reading("open orders"):
             answers = self._dialect.open_orders(self._client)
             return [self._order(answer) for answer in answers if answer["symbol"] in symbols]
 
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
-        self._ensure_markets()
+        self._ensure_account()
         with self._reading("fills"):
             answers = self._client.fetch_my_trades(symbol, clock.to_ms(since))
             return [self._fill(answer) for answer in answers]
 
     def balances(self) -> dict[str, Balance]:
+        self._ensure_account()
         with self._reading("balances"):
             answer = self._dialect.balance(self._client)
             if not isinstance(answer.get("total"), dict) or not answer["total"]:
@@ -205,6 +116,56 @@ class CcxtVenue:
                 for currency, total in answer["total"].items()
                 if total is not None
             }
+
+    # Sending -----------------------------------------------------------------------------------
+
+    def _pass_or_refuse(self, ticket: OrderTicket) -> None:
+        """Everything that may fail before the first byte leaves.
+
+        Raises:
+            OrderRejected: nothing was sent.
+        """
+        self._dialect.forms.check(ticket)
+        new_risk = ticket.side == "buy"
+        try:
+            self._ensure_account()
+            markets.check_grid(ticket, self._catalogue.rules(ticket.symbol))
+            if self._traffic is not None:
+                self._traffic.check(self.name, "submit", new_risk=new_risk)
+        except VenueUnavailable as error:
+            raise OrderRejected(f"{error}; nothing sent") from error
+        refusal = self._time.refusal() if self._time is not None and new_risk else None
+        if refusal is not None:
+            raise OrderRejected(f"{self.name}: {refusal}; nothing sent")
+
+    def _send(self, ticket: OrderTicket) -> Any:
+        errors = ccxt_loader.errors()
+        answered = self._answers.last = None
+        self._client.last_request_url = None  # set by ccxt as it hands a request to the network
+        try:
+            with self._calls.timed(self.name) as call:
+                try:
+                    return self._dialect.create_order(self._client, ticket)
+                except errors.BaseError as error:
+                    answered = self._answers.last  # what follows may ask the venue for its time
+                    self._note(call, error)
+                    raise
+        except errors.BaseError as error:
+            name = type(error).__name__
+            if self._client.last_request_url is None:
+                raise OrderRejected(f"{self.name}: {name}: {error}; nothing sent") from error
+            meaning = outcomes.definite_rejection(self.name, answered)
+            if meaning is not None:
+                raise OrderRejected(f"{self.name}: {meaning}") from error
+            raise OrderUnknown(f"{self.name}: {name}") from error
+        except Exception as error:  # noqa: BLE001 - after a send nothing may pass for a rejection
+            raise OrderUnknown(f"{self.name}: {type(error).__name__} after sending") from error
+
+    def _ensure_account(self) -> None:
+        """What a signed request needs: the markets, and the venue's time."""
+        self._ensure_markets()
+        if self._time is not None:
+            self._time.ensure()
 
     # Answers -----------------------------------------------------------------------------------
 
@@ -251,53 +212,6 @@ class CcxtVenue:
             liquidity,
             clock.from_ms(self._present(answer, "timestamp", "fill")),
         )
-
-    def _venues_words(self, error: Exception) -> str:
-        """The venue's own answer to the order; ccxt keeps only a part of it in its messages."""
-        answered = not isinstance(error, ccxt_loader.errors().NetworkError)
-        body = self._client.last_http_response if answered else None
-        return f"{error} {body}" if body else str(error)
-
-    def _present(self, answer: dict[str, Any], field: str, what: str) -> Any:
-        if answer.get(field) is None:
-            raise VenueUnavailable(f"{self.name}: {what}: expected {field}, was nothing")
-        return answer[field]
-
-    def _positive(self, answer: dict[str, Any], field: str, what: str) -> float:
-        value = float(self._present(answer, field, what))
-        if not math.isfinite(value) or value <= 0:
-            raise VenueUnavailable(f"{self.name}: {what}: {field}: expected > 0, was {value}")
-        return value
-
-    def _ensure_markets(self) -> None:
-        if not self._catalogue.loaded:
-            with self._reading("markets"):
-                self._catalogue.ensure()
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        errors = ccxt_loader.errors()
-        with self._calls.timed(self.name) as call:
-            try:
-                yield
-            except errors.BaseError as error:
-                call.fail(type(error).__name__, rate_limited=_is_rate_limit(error))
-                raise VenueUnavailable(f"{self.name}: {what}: {type(error).__name__}") from error
-            except (
-                KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError,
-            ) as error:  # fmt: skip
-                call.fail("malformed answer")
-                raise VenueUnavailable(f"{self.name}: {what}: malformed answer") from error
-
-
-def _is_rate_limit(error: Exception) -> bool:
-    errors = ccxt_loader.errors()
-    return isinstance(error, errors.RateLimitExceeded | errors.DDoSProtection)
-
-
-def _proper_quote(ticker: dict[str, Any]) -> bool:
-    bid, ask = ticker.get("bid"), ticker.get("ask")
-    return bid is not None and ask is not None and 0 < float(bid) < float(ask)
 
 
 def _decimal(value: Any) -> Decimal:

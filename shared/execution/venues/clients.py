@@ -9,6 +9,7 @@ from typing import Any
 from shared import clock
 from shared.config import Config
 from shared.execution.venues.ccxt_loader import exchange_class
+from shared.execution.venues.venue_time import OFFSET_OPTION
 
 _clients: dict[tuple[str, str | None, str | None], Any] = {}
 _nonce = itertools.count()
@@ -42,9 +43,12 @@ def credentials(config: Config, venue: str) -> tuple[str | None, str | None]:
     )
 
 
-def client(config: Config, venue: str) -> Any:
-    """The ccxt client for ``venue``, built once a process."""
-    api_key, secret = credentials(config, venue)
+def client(config: Config, venue: str, *, private: bool = True) -> Any:
+    """The ccxt client for ``venue``, built once a process.
+
+    Without ``private`` it has no keys, so that it can sign nothing.
+    """
+    api_key, secret = credentials(config, venue) if private else (None, None)
     identity = (venue, config.simulated_wire_url, api_key)
     if identity not in _clients:
         _clients[identity] = _build(config, venue, api_key, secret)
@@ -67,8 +71,10 @@ def _build(config: Config, venue: str, api_key: str | None, secret: str | None) 
     built.options["maxRetriesOnFailure"] = 0
     # A redirect would send an order again, and its key to whatever place the answer names.
     built.session.max_redirects = 0
-    built.milliseconds = clock.now_ms
-    built.seconds = lambda: clock.now_ms() // 1000
+    # Requests carry the venue's time (see venue_time); parsed answers carry the venue's anyway.
+    built.options[OFFSET_OPTION] = 0
+    built.milliseconds = lambda: clock.now_ms() + built.options[OFFSET_OPTION]
+    built.seconds = lambda: built.milliseconds() // 1000
     if venue == "kraken":
         built.nonce = _increasing_nonce
     if config.simulated_wire_url is not None:

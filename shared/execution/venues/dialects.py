@@ -10,13 +10,23 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from shared.execution.types import OrderTicket
+from shared.execution.venues import order_forms
+from shared.execution.venues.order_forms import KRAKEN_DEADLINE, OrderForms
 
 
 class Dialect(Protocol):
-    """The calls that need a word of their own on some venue."""
+    """The calls that need a word of their own on some venue.
 
+    Attributes:
+        protection, request_validity: as in ``base.Venue``.
+        forms: the kinds of order that the venue takes.
+        time_resolution_ms: how finely ccxt tells the venue's clock.
+    """
+
+    time_resolution_ms: int
     protection: Literal["stop_limit", "stop_market"]
     request_validity: timedelta
+    forms: OrderForms
 
     def book_depth(self, wanted: int) -> int:
         """The nearest depth that the venue serves."""
@@ -28,7 +38,7 @@ class Dialect(Protocol):
         """The venue's clock in milliseconds."""
 
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
-        """Send the order with our client id on the wire."""
+        """Send a ticket that ``forms`` has passed, with our client id on the wire."""
 
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         """The order with our client id, or ``None``."""
@@ -41,8 +51,10 @@ class Dialect(Protocol):
 
 
 class _Common:
+    time_resolution_ms = 1_000
     protection: Literal["stop_limit", "stop_market"] = "stop_limit"
-    request_validity = timedelta(seconds=30)
+    request_validity: timedelta
+    forms: OrderForms
 
     def book_depth(self, wanted: int) -> int:
         return wanted
@@ -62,29 +74,27 @@ class _Common:
         return client.fetch_balance()
 
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
-        price = None if ticket.order_type == "market" else float(ticket.limit_price)
+        at_market = ticket.order_type == "stop_market"
         return client.create_order(
             ticket.symbol,
-            "market" if ticket.order_type == "market" else "limit",
+            "market" if at_market else "limit",
             ticket.side,
             float(ticket.quantity),
-            price,
-            self._parameters(ticket),
+            None if at_market else float(ticket.limit_price),
+            self._parameters(client, ticket) | {self.forms.client_id_field: ticket.client_order_id},
         )
 
-    def _parameters(self, ticket: OrderTicket) -> dict[str, Any]:
-        parameters: dict[str, Any] = {self.client_id_field: ticket.client_order_id}
-        if ticket.order_type != "market":
-            parameters["timeInForce"] = ticket.time_in_force
-        if ticket.stop_price is not None:
-            parameters["stopLossPrice"] = float(ticket.stop_price)
-        return parameters
-
-    client_id_field = "clientOrderId"
+    def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
+        raise NotImplementedError
 
 
 class BinanceDialect(_Common):
     """Binance and Binance US."""
+
+    time_resolution_ms = 1
+    # recvWindow is looked at again before the matching engine, which answers within 10 s
+    request_validity = timedelta(seconds=5 + 10)
+    forms = OrderForms(("limit", "stop_limit"), ("IOC", "FOK", "GTC"))
 
     def book_depth(self, wanted: int) -> int:
         return next((depth for depth in (5, 10, 20, 50, 100, 500) if depth >= wanted), 1000)
@@ -96,9 +106,16 @@ class BinanceDialect(_Common):
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
 
+    def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
+        return order_forms.binance(ticket)
+
 
 class KrakenDialect(_Common):
     """Kraken spot."""
+
+    protection: Literal["stop_limit", "stop_market"] = "stop_market"
+    request_validity = KRAKEN_DEADLINE
+    forms = OrderForms(("limit", "stop_market"), ("IOC", "GTC", "GTD"))
 
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         own_id = {"clientOrderId": client_order_id}
@@ -111,11 +128,15 @@ class KrakenDialect(_Common):
                     return order
         return None
 
+    def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
+        return order_forms.kraken(ticket, client.milliseconds())
+
 
 class CoinbaseDialect(_Common):
     """Coinbase Advanced Trade."""
 
-    client_id_field = "client_order_id"
+    request_validity = timedelta(seconds=120)  # the token of a request expires then
+    forms = OrderForms(("limit", "stop_limit"), ("IOC", "FOK", "GTC", "GTD"), "client_order_id")
 
     def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
         """Its public tickers hold no bid and ask: the best prices are private, the books public."""
@@ -129,6 +150,9 @@ class CoinbaseDialect(_Common):
             if order["clientOrderId"] == client_order_id:
                 return order
         return None
+
+    def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
+        return order_forms.coinbase(ticket)
 
 
 def _best(book: dict[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,43 @@ from decimal import Decimal
 from typing import Any
 
 from shared.cache import Cache
-from shared.errors import VenueUnavailable
-from shared.execution.types import MarketRules
+from shared.errors import OrderRejected, VenueUnavailable
+from shared.execution.types import MarketRules, OrderTicket
 from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
 
 # Fees may be taken in the venue's own token: its price is known, although it is not traded.
 _FEE_TOKENS = {"binance": "BNB", "binanceus": "BNB"}
+
+
+def check_grid(ticket: OrderTicket, rules: MarketRules) -> None:
+    """Refuse what is off the venue's grid or below its minimum; ccxt would round it in silence.
+
+    Raises:
+        OrderRejected: names the field, its value and what was expected; nothing was sent.
+    """
+    _on_grid(ticket, "quantity", ticket.quantity, rules.quantity_step)
+    if ticket.order_type != "stop_market":  # its limit price is not sent
+        _on_grid(ticket, "limit_price", ticket.limit_price, rules.price_tick)
+    if ticket.stop_price is not None:
+        _on_grid(ticket, "stop_price", ticket.stop_price, rules.price_tick)
+    if ticket.quantity < rules.min_quantity:
+        raise _refused(ticket, "quantity", ticket.quantity, f"at least {rules.min_quantity}")
+    notional = ticket.quantity * ticket.limit_price
+    if notional < rules.min_notional:
+        raise _refused(ticket, "notional", notional, f"at least {rules.min_notional}")
+
+
+def _on_grid(ticket: OrderTicket, name: str, value: Decimal, grid: Decimal) -> None:
+    if value <= 0 or value % grid != 0:
+        raise _refused(ticket, name, value, f"a multiple of {grid} above 0")
+
+
+def _refused(ticket: OrderTicket, name: str, value: object, expected: str) -> OrderRejected:
+    return OrderRejected(
+        f"{ticket.venue}: {ticket.symbol}: {name}: was {value}, expected {expected}; nothing sent"
+    )
 
 
 class Catalogue:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
-from shared import clock
 from shared.errors import OrderRejected, VenueUnavailable
-from shared.execution.rounding import floor_to
-from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
+from shared.execution.types import (
+    Balance,
+    MarketRules,
+    OrderTicket,
+    VenueFill,
+    VenueOrder,
+)
+from shared.execution.venues import markets, paper_matching, paper_orders
 from shared.execution.venues.base import PublicVenue
+from shared.execution.venues.paper_matching import PAPER_PREFIX, Taker
+from shared.execution.venues.paper_orders import PaperOrder
 from shared.ledger.connection import Ledger
 from shared.market.types import Book, PublicTrade, Quote
 
@@ -19,22 +27,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PAPER_PREFIX = "paper-"
-
 
 class PaperVenue:
-    """``base.Venue`` that fills immediate-or-cancel orders against the depth of the live book.
+    """``base.Venue`` that fills orders against the depth of the live book.
 
-    Its account is the ledger itself, so it remembers nothing of its own: an order that this
-    process did not finish never existed.
+    Immediate-or-cancel limit orders fill when they are sent, from the book as it is then: the
+    latency is the real one of reading it. A protective stop rests in the ledger, which is its only
+    memory, and is looked at by ``order``: it triggers when the best bid is at or below its stop
+    price at that time, takes what the book gives within its limit, and the rest stays. What the
+    price did between two looks is not seen.
+
+    Its account is the ledger itself: an order that was not finished never existed, and a cancel
+    that was not noted was never asked for.
     """
 
     mode: Literal["paper", "simulated", "live"] = "paper"
-    protection: Literal["stop_limit", "stop_market"] = "stop_limit"
-    request_validity = timedelta(0)  # an order that is not filled in its own run never was
+    request_validity = timedelta(0)
 
-    def __init__(self, public: PublicVenue, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        public: PublicVenue,
+        ledger: Ledger,
+        *,
+        protection: Literal["stop_limit", "stop_market"] = "stop_limit",
+    ) -> None:
         self.name = public.name
+        self.protection = protection
         self._public = public
         self._ledger = ledger
         self._orders: dict[str, VenueOrder] = {}
@@ -61,51 +79,50 @@ class PaperVenue:
         return self._public.server_time_ms()
 
     def submit(self, ticket: OrderTicket) -> VenueOrder:
-        if ticket.time_in_force != "IOC" or ticket.order_type != "limit":
-            raise OrderRejected(f"{self.name}: paper takes immediate-or-cancel limit orders only")
-        rules = self._public.rules(ticket.symbol)
-        fills = self._match(ticket, self._public.book(ticket.symbol), rules)
-        filled = sum((fill.quantity for fill in fills), Decimal(0))
-        value = sum((fill.price * fill.quantity for fill in fills), Decimal(0))
-        order = VenueOrder(
-            venue_order_id=f"{PAPER_PREFIX}{ticket.client_order_id}",
-            client_order_id=ticket.client_order_id,
-            symbol=ticket.symbol,
-            side=ticket.side,
-            status="filled" if filled == ticket.quantity else "expired",
-            quantity=ticket.quantity,
-            filled_quantity=filled,
-            average_price=value / filled if filled else None,
+        try:
+            rules, book = self._public.rules(ticket.symbol), self._public.book(ticket.symbol)
+        except VenueUnavailable as error:
+            raise OrderRejected(f"{error}; nothing sent") from error
+        if ticket.stop_price is not None:
+            return self._rest(ticket, ticket.stop_price, book, rules)
+        if ticket.time_in_force != "IOC" or ticket.order_type != "limit" or ticket.post_only:
+            raise OrderRejected(
+                f"{self.name}: paper takes immediate-or-cancel limit orders and stops that sell"
+            )
+        taker = Taker(
+            ticket.client_order_id, ticket.symbol, ticket.side, ticket.quantity, ticket.limit_price
         )
-        self._orders[order.venue_order_id] = order
-        self._fills.extend(fills)
-        return order
+        order = VenueOrder(
+            f"{PAPER_PREFIX}{ticket.client_order_id}", ticket.client_order_id, ticket.symbol,
+            ticket.side, "expired", ticket.quantity, Decimal(0), None,
+        )  # fmt: skip
+        return self._take(order, taker, book, rules)
 
     def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
-        return self._orders.get(f"{PAPER_PREFIX}{client_order_id}")
+        order_id = f"{PAPER_PREFIX}{client_order_id}"
+        if order_id in self._orders:
+            return self._orders[order_id]
+        known = paper_orders.find(self._ledger, self.name, order_id)
+        return None if known is None else self._seen(known)
 
     def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
-        """As it was filled in this process; one that an earlier process left unfinished expired."""
-        known = self._orders.get(venue_order_id)
-        if known is not None:
-            return known
-        row = venue_order_id.startswith(PAPER_PREFIX) and self._ledger.one(
-            "SELECT i.client_order_id, i.side, i.quantity FROM orders o JOIN intents i "
-            "USING (intent_id) WHERE o.pod = %s AND o.venue = %s AND o.venue_order_id = %s",
-            (self._ledger.pod, self.name, venue_order_id),
-        )
-        if not row:
+        """Its state now; a stop that rests is looked at, once in a run after it has filled."""
+        if venue_order_id in self._orders:
+            return self._orders[venue_order_id]
+        known = paper_orders.find(self._ledger, self.name, venue_order_id)
+        if known is None:
             raise VenueUnavailable(f"{self.name}: order {venue_order_id}: paper knows none")
-        return VenueOrder(
-            venue_order_id, row["client_order_id"], symbol, row["side"], "expired",
-            row["quantity"], Decimal(0), None,
-        )  # fmt: skip
+        return self._seen(known)
 
     def cancel(self, venue_order_id: str, symbol: str) -> None:
-        """Nothing rests on paper."""
+        order = self.order(venue_order_id, symbol)
+        if order.status == "open":
+            self._orders[venue_order_id] = replace(order, status="cancelled")
 
     def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
-        return []
+        stops = paper_orders.resting(self._ledger, self.name, symbols)
+        states = [self._orders.get(stop.venue_order_id, stop.as_order("open")) for stop in stops]
+        return [order for order in states if order.status == "open"]
 
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
         return [fill for fill in self._fills if fill.symbol == symbol and fill.filled_at >= since]
@@ -115,41 +132,59 @@ class PaperVenue:
             "SELECT currency, amount FROM balances WHERE pod = %s AND venue = %s",
             (self._ledger.pod, self.name),
         )
-        return {row["currency"]: Balance(row["amount"], row["amount"]) for row in rows}
-
-    def _match(self, ticket: OrderTicket, book: Book, rules: MarketRules) -> list[VenueFill]:
-        levels = book.asks if ticket.side == "buy" else book.bids
-        left, fills = ticket.quantity, []
-        for number, (level_price, level_quantity) in enumerate(levels):
-            price = Decimal(str(level_price))
-            within = (
-                price <= ticket.limit_price if ticket.side == "buy" else price >= ticket.limit_price
+        locked = paper_orders.locked(self._ledger, self.name)
+        return {
+            row["currency"]: Balance(
+                row["amount"], row["amount"] - locked.get(row["currency"], Decimal(0))
             )
-            quantity = floor_to(min(left, Decimal(str(level_quantity))), rules.quantity_step)
-            if not within or left <= 0:
-                break
-            if quantity > 0:
-                fills.append(self._fill(ticket, number, price, quantity, rules))
-                left -= quantity
-        return fills
+            for row in rows
+        }
 
-    def _fill(
-        self,
-        ticket: OrderTicket,
-        number: int,
-        price: Decimal,
-        quantity: Decimal,
-        rules: MarketRules,
-    ) -> VenueFill:
-        return VenueFill(
-            venue_trade_id=f"{PAPER_PREFIX}{ticket.client_order_id}-{number}",
-            venue_order_id=f"{PAPER_PREFIX}{ticket.client_order_id}",
-            symbol=ticket.symbol,
-            side=ticket.side,
-            price=price,
-            quantity=quantity,
-            fee_cost=price * quantity * rules.taker_fee_bps / 10_000,
-            fee_currency=ticket.symbol.split("/")[1],
-            liquidity="taker",
-            filled_at=clock.now(),
+    def _rest(
+        self, ticket: OrderTicket, stop_price: Decimal, book: Book, rules: MarketRules
+    ) -> VenueOrder:
+        """A stop is taken, or refused as a venue would."""
+        markets.check_grid(ticket, rules)
+        if ticket.side != "sell" or ticket.order_type not in ("stop_limit", "stop_market"):
+            raise OrderRejected(f"{self.name}: paper takes stops that sell, was {ticket.side}")
+        if Decimal(str(book.bids[0][0])) <= stop_price:
+            raise OrderRejected(f"{self.name}: stop_price: {stop_price} would trigger at once")
+        base = ticket.symbol.split("/")[0]
+        held = self.balances().get(base)
+        if held is None or held.free < ticket.quantity:
+            free = Decimal(0) if held is None else held.free
+            raise OrderRejected(
+                f"{self.name}: quantity: was {ticket.quantity}, expected at most {free} {base}"
+            )
+        return VenueOrder(
+            f"{PAPER_PREFIX}{ticket.client_order_id}", ticket.client_order_id, ticket.symbol,
+            ticket.side, "open", ticket.quantity, Decimal(0), None,
+        )  # fmt: skip
+
+    def _seen(self, known: PaperOrder) -> VenueOrder:
+        """An order of the ledger as it is now."""
+        if not known.rests:
+            # What an earlier process sent and did not finish has expired.
+            return known.as_order("expired" if known.status == "open" else known.status)
+        book = self._public.book(known.symbol)
+        if known.stop_price is None or Decimal(str(book.bids[0][0])) > known.stop_price:
+            return known.as_order("open")
+        rules = self._public.rules(known.symbol)
+        return self._take(known.as_order("open"), known.taker(), book, rules)
+
+    def _take(self, order: VenueOrder, taker: Taker, book: Book, rules: MarketRules) -> VenueOrder:
+        """``order`` after it has taken from the book; its status stands for what is left."""
+        fills = paper_matching.take(taker, book, rules)
+        filled = order.filled_quantity + sum((f.quantity for f in fills), Decimal(0))
+        before = (order.average_price or Decimal(0)) * order.filled_quantity
+        value = before + sum((f.price * f.quantity for f in fills), Decimal(0))
+        after = replace(
+            order,
+            status="filled" if filled == order.quantity else order.status,
+            filled_quantity=filled,
+            average_price=value / filled if filled else None,
         )
+        if fills or order.status != "open":
+            self._orders[order.venue_order_id] = after
+            self._fills.extend(fills)
+        return after

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
+from shared import clock
 from shared.errors import ConfigurationError
-from shared.execution.venues import clients, live
+from shared.execution.venues import clients, limits, live
 from shared.execution.venues.base import Venue
+from shared.execution.venues.ccxt_public import CcxtPublic
 from shared.execution.venues.ccxt_venue import CcxtVenue
 from shared.execution.venues.dialects import DIALECTS
 from shared.execution.venues.markets import Catalogue
-from shared.execution.venues.paper import PAPER_PREFIX, PaperVenue
-from shared.run import Run
+from shared.execution.venues.paper import PaperVenue
+from shared.execution.venues.paper_matching import PAPER_PREFIX
+from shared.execution.venues.traffic import Traffic
+from shared.execution.venues.venue_time import VenueTime
+from shared.ledger import events
+from shared.ledger.connection import Ledger
+from shared.run import Run, open_ledger
 
 
 def open_venues(run: Run) -> dict[str, Venue]:
@@ -25,7 +35,11 @@ def open_venues(run: Run) -> dict[str, Venue]:
     """
     sends_orders = run.config.trading_mode == "simulated" or live.is_armed(run)
     _refuse_mixture(run, sends_orders=sends_orders)
-    return {name: _open(run, name, sends_orders=sends_orders) for name in run.config.venues}
+    blocks = limits.in_force(run.ledger, clock.now())
+    traffic = Traffic(blocks, _ledger_by_thread(run), run.cache)
+    return {
+        name: _open(run, name, traffic, sends_orders=sends_orders) for name in run.config.venues
+    }
 
 
 def _refuse_mixture(run: Run, *, sends_orders: bool) -> None:
@@ -44,17 +58,41 @@ def _refuse_mixture(run: Run, *, sends_orders: bool) -> None:
         )
 
 
-def _open(run: Run, name: str, *, sends_orders: bool) -> Venue:
-    client = clients.client(run.config, name)
+def _open(run: Run, name: str, traffic: Traffic, *, sends_orders: bool) -> Venue:
+    client = clients.client(run.config, name, private=sends_orders)
+    dialect = DIALECTS[name]
     catalogue = Catalogue(name, client, run.config.pairs, run.cache)
-    venue = CcxtVenue(
-        name, client, DIALECTS[name], catalogue, run.calls, mode=run.config.trading_mode
-    )
     if not sends_orders:
-        return PaperVenue(venue, run.ledger)
+        public = CcxtPublic(name, client, dialect, catalogue, run.calls, traffic=traffic)
+        return PaperVenue(public, run.ledger, protection=dialect.protection)
     if None in clients.credentials(run.config, name):
         family = "BINANCE" if name == "binanceus" else name.upper()
         raise ConfigurationError(
             f"{family}_API_KEY, {family}_SECRET: expected both to send orders to {name}"
         )
-    return venue
+    public = CcxtPublic(name, client, dialect, catalogue, run.calls, traffic=traffic)
+    ledger = _ledger_by_thread(run)
+    time = VenueTime(
+        name,
+        client,
+        ask=public.server_time_ms,
+        resolution_ms=dialect.time_resolution_ms,
+        cache=run.cache,
+        report=lambda kind, detail: events.record(ledger(), kind, detail),
+    )
+    return CcxtVenue(
+        name, client, dialect, catalogue, run.calls,
+        mode="simulated" if run.config.trading_mode == "simulated" else "live",
+        traffic=traffic, time=time,
+    )  # fmt: skip
+
+
+def _ledger_by_thread(run: Run) -> Callable[[], Ledger]:
+    """A scan asks venues in threads of its own, and a connection belongs to one thread."""
+    owner = threading.get_ident()
+
+    def ledger() -> Ledger:
+        mine = threading.get_ident() == owner or run.config.database_url is None
+        return run.ledger if mine else open_ledger(run.config)
+
+    return ledger
