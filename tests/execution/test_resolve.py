@@ -48,7 +48,7 @@ def test_nothing_is_dead_while_its_request_may_still_be_worked_on(
     """120 s and a little after it was sent: 30 s of validity and 90 s of quarantine are over."""
     bench.venues["binance"].request_validity = timedelta(seconds=validity_s)
     leave_unknown(bench)
-    assert QUARANTINE == timedelta(seconds=90)
+    assert timedelta(seconds=90) == QUARANTINE
     bench.time.advance(seconds=60.5)
     bench.desk().reconcile()
     assert bench.states() == (["DEAD"] if dead else ["UNKNOWN"])
@@ -58,7 +58,7 @@ def test_nothing_is_dead_while_its_request_may_still_be_worked_on(
 def test_paper_is_never_asked_about_what_was_really_sent(
     bench: Bench, mode: Literal["simulated", "live"]
 ) -> None:
-    """The arm token has run out: the order may rest at the real venue, of which paper knows none."""
+    """The arm token has run out: it may rest at the real venue, of which paper knows nothing."""
     venue = bench.venues["binance"]
     venue.mode = mode
     intent_id = leave_unknown(bench, "lose answer")
