@@ -61,6 +61,7 @@ class Candidate:
         funds: free quote currency, less what buys under way may still take.
         penalty_bps: the failed share of its recent calls, priced.
         unit_cost: the stored ask with fee and penalty.
+        smallest_quantity: below this the venue takes nothing, at any price within the collar.
     """
 
     venue: Venue
@@ -68,6 +69,7 @@ class Candidate:
     funds: Decimal
     penalty_bps: Decimal
     unit_cost: Decimal
+    smallest_quantity: Decimal
 
 
 class Liquidity:
@@ -84,16 +86,20 @@ class Liquidity:
 
     def offers(self, quantity: Decimal) -> list[Offer]:
         """What can win a part of ``quantity``, cheapest quote first; unreadable venues are out."""
-        while self._unread and not self._offers:
-            self._read(self._unread[:1])
+        while not self._offers and (able := self._able(quantity)):
+            self._read(able[:1])
         costs = [offer.dearest_cost(quantity) for offer in self._offers.values()]
         bar = min((cost for cost in costs if cost is not None), default=None)
-        self._read([found for found in self._unread if bar is None or found.unit_cost < bar])
+        able = self._able(quantity)
+        self._read([found for found in able if bar is None or found.unit_cost < bar])
         return list(self._offers.values())
 
     def drop(self, venue: str) -> Offer:
         """Take a venue out, because it has had its order; returns what it had offered."""
         return self._offers.pop(venue)
+
+    def _able(self, quantity: Decimal) -> list[Candidate]:
+        return [found for found in self._unread if found.smallest_quantity <= quantity]
 
     def _read(self, candidates: Sequence[Candidate]) -> None:
         self._unread = [found for found in self._unread if found not in candidates]
@@ -153,12 +159,13 @@ def _candidate(run: Run, venue: Venue, symbol: str, row: Row) -> Candidate | Non
     except VenueUnavailable:
         return None  # it does not list the symbol, or does not answer: the others serve
     with_fee = 1 + rules.taker_fee_bps / 10_000
+    dearest_price = row["ask"] * (1 + run.config.price_collar_bps / 10_000)
+    smallest = max(rules.min_quantity, rules.quantity_step, rules.min_notional / dearest_price)
     funds = row["cash"] - row["pending"] * with_fee
-    smallest = max(rules.min_notional, rules.min_quantity * row["ask"])
-    if funds < smallest * with_fee:
+    if funds < smallest * row["ask"] * with_fee:
         return None
     unit_cost = row["ask"] * (with_fee + penalty_bps / 10_000)
-    return Candidate(venue, rules, funds, penalty_bps, unit_cost)
+    return Candidate(venue, rules, funds, penalty_bps, unit_cost, smallest)
 
 
 def _penalty_bps(run: Run, row: Row) -> Decimal | None:
