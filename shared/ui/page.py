@@ -101,11 +101,6 @@ def tone(value: Number | None) -> str:
     return "" if not value else "up" if value > 0 else "down"
 
 
-def cost(value: Number | None) -> str:
-    """The class that colours a cost: a gain, which is negative, is good."""
-    return tone(None if value is None else -value)
-
-
 def delay(milliseconds: Number | None) -> str:
     """``250 ms``, ``1.5 s`` or ``3 min``."""
     if milliseconds is None:
@@ -168,7 +163,7 @@ def _template() -> Any:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters = (number, price, signed, percent, signed_percent, quantity, tone, cost, delay)
+    filters = (number, price, signed, percent, signed_percent, quantity, tone, delay)
     environment.filters.update({function.__name__: function for function in filters})
     environment.filters.update(clock_time=clock_time, day_time=day_time, ago=ago, words=words)
     environment.filters["duration"] = duration
