@@ -21,6 +21,12 @@ DECIDES = ("intents", "positions", "parent_orders", "naked_intervals", "equity")
 Prepare = Callable[[Bench], Any]
 
 
+def held(bench: Bench) -> int:
+    row = bench.ledger.one("SELECT position_id FROM positions")
+    assert row is not None
+    return int(row["position_id"])
+
+
 def nothing(bench: Bench) -> None:
     """As it is."""
 
@@ -42,17 +48,24 @@ def lost(bench: Bench) -> None:
     bench.time.advance(minutes=5)
 
 
-WRITERS: list[tuple[str, Prepare, Callable[[Desk, int], Any]]] = [
-    ("enters", nothing, lambda desk, _: desk.enter(ENTRY[0])),
-    ("adds", nothing, lambda desk, at: desk.add(at, Decimal(20), Decimal(100), "pyramid")),
+WRITERS: list[tuple[str, Prepare, Callable[[Desk, Bench], Any]]] = [
+    ("enters", nothing, lambda desk, bench: desk.enter(bench.entry("30"))),
+    (
+        "adds",
+        nothing,
+        lambda desk, bench: desk.add(held(bench), Decimal(20), Decimal(100), "pyramid"),
+    ),
     ("sends a slice", nothing, lambda desk, _: desk.work()),
-    ("leaves", nothing, lambda desk, at: desk.exit(at, reason="stop")),
-    ("sells a part", nothing, lambda desk, at: desk.exit(at, reason="x", fraction=Decimal("0.5"))),
+    ("leaves", nothing, lambda desk, bench: desk.exit(held(bench), reason="stop")),
+    (
+        "sells a part",
+        nothing,
+        lambda desk, bench: desk.exit(held(bench), reason="x", fraction=Decimal("0.9")),
+    ),
     ("cancels entries", nothing, lambda desk, _: desk.cancel_entries("drill")),
     ("closes", dust, lambda desk, _: desk.settle()),
     ("gives up an order", lost, lambda desk, _: desk.reconcile(compare_accounts=False)),
 ]
-ENTRY: list[Any] = []
 
 
 @pytest.mark.parametrize(
@@ -61,22 +74,19 @@ ENTRY: list[Any] = []
     ids=[name for name, _, _ in WRITERS],
 )
 def test_who_has_lost_the_lease(
-    bench: Bench, prepare: Prepare, write: Callable[[Desk, int], Any]
+    bench: Bench, prepare: Prepare, write: Callable[[Desk, Bench], Any]
 ) -> None:
     desk = bench.desk()
     desk.reconcile()
     desk.enter(bench.entry("80", urgency="normal"))
     desk.work()
-    position = bench.ledger.one("SELECT position_id FROM positions")
-    assert position is not None
     prepare(bench)
-    ENTRY[:] = [bench.entry("30")]
     later = bench.desk()
     later.reconciliation = desk.reconciliation  # clean
     sent, before = len(bench.venues["binance"].sent), written(bench)
     bench.ledger.execute("UPDATE leases SET epoch = epoch + 1, holder = 'another run'")
     with pytest.raises(LeaseLost):
-        write(later, position["position_id"])
+        write(later, bench)
     assert len(bench.venues["binance"].sent) == sent
     assert written(bench) == before
 
