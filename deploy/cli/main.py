@@ -28,10 +28,12 @@ EXIT_TERMINATED = 143
 _ORDER = (
     "run",
     "status",
+    "orders",
     "dashboard",
     "scan",
     "halt",
     "rearm",
+    "cancel",
     "arm",
     "disarm",
     "doctor",
