@@ -51,6 +51,11 @@ class Account:
     def receive(self, currency: str, amount: Decimal) -> None:
         self.free[currency] += amount
 
+    def pay_fee(self, currency: str, amount: Decimal) -> None:
+        """Pay a fee out of what is free; the caller has seen that there is enough."""
+        self.free[currency] -= amount
+        self.note_fee(currency, amount)
+
     def note_fee(self, currency: str, amount: Decimal) -> None:
         """Remember a fee that was already taken out of a payment."""
         self.fees_paid[currency] += amount

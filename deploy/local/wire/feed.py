@@ -46,6 +46,10 @@ VOLUME_SHARE: dict[VenueName, float] = {
     "coinbase": 0.25,
     "kraken": 0.12,
 }
+# The price at the start of a venue's token that the source does not know, and the part of the
+# first symbol's turnover that it is given.
+TOKEN_PRICE_USDT = 600.0
+TOKEN_VOLUME_SHARE = 0.05
 # Knots of the basis, in minutes, with their weights: it wanders and always comes back to zero.
 _BASIS_OCTAVES = ((7, 0.4), (31, 0.6))
 
@@ -107,7 +111,13 @@ class Feed:
         self._source = source
         self.seed = seed
         self.symbols = (*source.symbols, *_crosses(source.symbols))
+        self._token_ratio: float | None = None
         self._states: dict[tuple[VenueName, str], MarketState] = {}
+
+    def token_symbols(self, token: str | None) -> tuple[str, ...]:
+        """The pair that tells what a venue's fee token costs, where it is not listed anyway."""
+        symbol = f"{token}/USDT"
+        return () if token is None or symbol in self.symbols else (symbol,)
 
     def state(self, venue: VenueName, symbol: str, now_ms: int) -> MarketState:
         """The market as of the newest minute closed by ``now_ms``."""
@@ -183,12 +193,26 @@ class Feed:
 
     def _raw(self, symbol: str, timeframe: str, end_ms: int, limit: int) -> Rows:
         base, _, quote = symbol.partition("/")
+        if symbol not in self.symbols:
+            return self._token(timeframe, end_ms, limit)
         if quote != CROSS_QUOTE:
             return self._source.candles(symbol, timeframe, end_ms, limit)
         return _cross(
             self._source.candles(f"{base}/USDT", timeframe, end_ms, limit),
             self._source.candles(f"{quote}/USDT", timeframe, end_ms, limit),
         )
+
+    def _token(self, timeframe: str, end_ms: int, limit: int) -> Rows:
+        """A fee token that the source does not know: it moves as the source's first symbol."""
+        leader = self.symbols[0]
+        if self._token_ratio is None:
+            first = self._source.candles(leader, "1m", self._source.from_ms, 1)
+            if not len(first):
+                raise DataUnavailable(f"{leader}: expected a minute closed by the source's start")
+            self._token_ratio = TOKEN_PRICE_USDT / float(first[-1, CLOSE])
+        ratio = self._token_ratio
+        rows = self._source.candles(leader, timeframe, end_ms, limit)
+        return rows * np.array([1.0, *(ratio,) * 4, TOKEN_VOLUME_SHARE / ratio])
 
 
 def _crosses(symbols: Sequence[str]) -> tuple[str, ...]:

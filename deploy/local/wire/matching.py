@@ -3,46 +3,39 @@
 Time moves only by ``advance``. Orders that can execute at once walk the synthetic book of the
 minute; what they take stays taken until the next minute. Resting orders are matched against whole
 minutes that opened after they were placed, and always to their disadvantage: a limit order fills
-only where the price went strictly through it, a stop at the worse of its price and the open.
+only where the price went strictly through it, a stop at the worse of its price and the open, and
+an order whose time ends within a minute does not fill in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from deploy.local.wire.account import ZERO, Account
-from deploy.local.wire.book import SyntheticBook, synthesise
+from deploy.local.wire.book import SyntheticBook
+from deploy.local.wire.checks import RequestChecks
 from deploy.local.wire.conditions import Conditions
-from deploy.local.wire.feed import HIGH, LOW, MINUTE_MS, OPEN, OPEN_MS, Feed, floor_minute
-from deploy.local.wire.orders import (
-    Fill,
-    Order,
-    OrderRequest,
-    Reason,
-    Refused,
-    Status,
-)
+from deploy.local.wire.feed import Feed
+from deploy.local.wire.market import MarketView, Minute
+from deploy.local.wire.orders import Fill, Order, OrderRequest, Reason, Refused, Status
 from deploy.local.wire.rules import SymbolRules, VenueRules, symbol_rules
-from deploy.local.wire.settlement import BPS, Settlement
-
-if TYPE_CHECKING:
-    from deploy.local.wire.book import BookSide
-
-# When it opened, the symbol, and its open, high and low.
-Minute = tuple[int, str, Decimal, Decimal, Decimal]
+from deploy.local.wire.settlement import Settlement
 
 
 class Exchange:
-    """Orders, fills and the account of one venue."""
+    """Orders, fills and the account of one venue.
+
+    Attributes:
+        venue: its rules, which stay.
+        conditions: what holds at the moment, which tests and sweeps change.
+    """
 
     def __init__(
         self, venue: VenueRules, feed: Feed, balances: Mapping[str, Decimal], now_ms: int
     ) -> None:
         self.venue = venue
         self.feed = feed
-        self.now_ms = now_ms
         self.conditions = Conditions()
         self.account = Account(balances)
         self.settlement = Settlement(venue, self.account)
@@ -50,26 +43,33 @@ class Exchange:
         self.fills: list[Fill] = []
         self.rules: dict[str, SymbolRules] = {
             symbol: symbol_rules(venue.name, symbol, feed.state(venue.name, symbol, now_ms).mid)
-            for symbol in feed.symbols
+            for symbol in (*feed.symbols, *feed.token_symbols(venue.fee_token))
         }
+        self.market = MarketView(venue.name, feed, self.rules, now_ms)
+        self.checks = RequestChecks(venue, self.rules, self.market, self.conditions)
         # Ids begin at the second of the start: a venue that is started again later, for a replay
         # that goes on, gives none of them twice.
         self._first_id = now_ms // 1000
         self._open: dict[int, Order] = {}
         self._by_client_id: dict[str, Order] = {}
-        self._books: dict[str, SyntheticBook] = {}
 
     # Reading
 
+    @property
+    def now_ms(self) -> int:
+        """The market's time."""
+        return self.market.now_ms
+
+    @property
+    def clock_ms(self) -> int:
+        """The venue's own clock, which may be wrong."""
+        return self._stamp(self.now_ms)
+
     def book(self, symbol: str) -> SyntheticBook:
-        """The book of ``symbol`` now, without what was taken out of it in this minute."""
-        rules = self._rules_of(symbol)
-        known = self._books.get(symbol)
-        if known is None or known.minute_ms != floor_minute(self.now_ms):
-            state = self.feed.state(self.venue.name, symbol, self.now_ms)
-            known = synthesise(self.venue.name, rules, state, self.feed.seed)
-            self._books[symbol] = known
-        return known
+        """The book of ``symbol`` now. Raises ``Refused`` for a symbol that is not listed."""
+        if symbol not in self.rules:
+            raise Refused(Reason.UNKNOWN_SYMBOL, symbol)
+        return self.market.book(symbol)
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         return [order for order in self._open.values() if symbol in (None, order.symbol)]
@@ -100,14 +100,13 @@ class Exchange:
         if original is not None:
             return original
         order = self.check(request)
-        rules = self._rules_of(request.symbol)
         self.settlement.reserve(order, self._needed(order))
         self.orders[order.order_id] = self._open[order.order_id] = order
         if request.client_order_id is not None:
             self._by_client_id[request.client_order_id] = order
         if not order.waits_for_stop:
-            self._take_from_book(order, rules)
-            if order.is_open and (request.time_in_force == "IOC" or request.limit_price is None):
+            self._take_from_book(order)
+            if order.is_open and not request.rests:
                 self._close(order, Status.EXPIRED)
         return order
 
@@ -117,24 +116,24 @@ class Exchange:
         Raises:
             Refused: the venue's rules do not allow it.
         """
-        rules = self._rules_of(request.symbol)
-        self._check_increments(request, rules)
-        quantity = self._quantity(request, rules)
-        self._check_minimums(request, quantity, rules)
-        triggered = self._check_stop(request)
-        if request.post_only and self._is_marketable(request, rules):
-            raise Refused(Reason.POST_ONLY_WOULD_TAKE, f"limit_price={request.limit_price}")
-        order = Order(
-            self._first_id + len(self.orders), request, quantity, self.now_ms, self.now_ms
+        quantity = self.checks.quantity(request, self.open_orders(request.symbol))
+        triggered = self.checks.stop_is_passed(request)
+        return Order(
+            order_id=self._first_id + len(self.orders),
+            request=request,
+            quantity=quantity,
+            created_ms=self.clock_ms,
+            updated_ms=self.clock_ms,
+            placed_ms=self.now_ms,
+            triggered=triggered,
         )
-        order.triggered = triggered
-        return order
 
     def cancel(self, order: Order) -> Order:
         """Cancel an open order. Raises ``Refused`` where it is no longer open."""
+        self.checks.cancel()
         if not order.is_open:
             raise Refused(Reason.UNKNOWN_ORDER, str(order.order_id))
-        order.updated_ms = self.now_ms
+        order.updated_ms = self.clock_ms
         self._close(order, Status.CANCELLED)
         return order
 
@@ -146,20 +145,15 @@ class Exchange:
         """
         if now_ms < self.now_ms:
             raise ValueError(f"now_ms: expected at least {self.now_ms}, was {now_ms}")
-        since_ms = floor_minute(self.now_ms)
-        count = (floor_minute(now_ms) - since_ms) // MINUTE_MS
-        if count and self._open:
-            for minute in self._closed_minutes(since_ms, now_ms, count):
-                self._match_minute(*minute)
-        self.now_ms = now_ms
-
-    # Checks
-
-    def _rules_of(self, symbol: str) -> SymbolRules:
-        try:
-            return self.rules[symbol]
-        except KeyError:
-            raise Refused(Reason.UNKNOWN_SYMBOL, symbol) from None
+        if self._open:
+            # Nothing is matched unless the venue is online: "no trades will occur", as Kraken says.
+            if self.conditions.status == "online":
+                symbols = {order.symbol for order in self._open.values()}
+                for minute in self.market.minutes_until(now_ms, symbols):
+                    self._match_minute(minute)
+            for order in self.open_orders():
+                self._end_by(order, now_ms)
+        self.market.now_ms = now_ms
 
     def _original_of(self, request: OrderRequest) -> Order | None:
         client_id = request.client_order_id
@@ -172,68 +166,9 @@ class Exchange:
             raise Refused(Reason.DUPLICATE_CLIENT_ID, str(client_id))
         return None
 
-    def _check_increments(self, request: OrderRequest, rules: SymbolRules) -> None:
-        for price in (request.limit_price, request.stop_price):
-            if price is not None and (price <= 0 or price % rules.price_tick):
-                raise Refused(Reason.PRICE_TICK, f"price={price}, tick={rules.price_tick}")
-        quantity = request.quantity
-        if quantity is not None and (quantity <= 0 or quantity % rules.quantity_step):
-            raise Refused(Reason.QUANTITY_STEP, f"quantity={quantity}, step={rules.quantity_step}")
-        if quantity is None and request.quote_quantity is None:
-            raise Refused(Reason.BAD_PARAMETER, "quantity: expected a number, was absent")
-
-    def _quantity(self, request: OrderRequest, rules: SymbolRules) -> Decimal:
-        """The quantity in base; for an order by quote, what the book gives for that much."""
-        if request.quantity is not None:
-            return request.quantity
-        budget = request.quote_quantity
-        assert budget is not None  # _check_increments has refused it otherwise
-        if request.side == "buy" and self.venue.fee_in == "quote":
-            budget = budget / (1 + self.venue.taker_fee_bps / BPS)
-        steps = 0
-        for level in self.book(request.symbol).walk(_taken_side(request), None):
-            price = level[0] * rules.price_tick
-            taken = min(level[1], int(budget / price / rules.quantity_step))
-            steps += taken
-            budget -= taken * rules.quantity_step * price
-            if taken < level[1]:
-                break
-        return steps * rules.quantity_step
-
-    def _check_minimums(self, request: OrderRequest, quantity: Decimal, rules: SymbolRules) -> None:
-        if quantity < rules.min_quantity:
-            raise Refused(Reason.MIN_QUANTITY, f"quantity={quantity}, minimum={rules.min_quantity}")
-        price = request.limit_price or request.stop_price
-        if price is None:
-            price = self._best_price(request, rules)
-        notional = request.quote_quantity or price * quantity
-        if notional < rules.min_notional:
-            raise Refused(Reason.MIN_NOTIONAL, f"notional={notional}, minimum={rules.min_notional}")
-
-    def _check_stop(self, request: OrderRequest) -> bool:
-        """Whether the stop is passed already, on a venue that lets it act then."""
-        if request.stop_price is None:
-            return False
-        last = Decimal(self.feed.state(self.venue.name, request.symbol, self.now_ms).mid)
-        passed = (
-            last <= request.stop_price if request.side == "sell" else last >= request.stop_price
-        )
-        if passed and not self.venue.stop_triggers_at_once:
-            raise Refused(
-                Reason.STOP_WOULD_TRIGGER, f"stop_price={request.stop_price}, last={last:.8f}"
-            )
-        return passed
-
-    def _best_price(self, request: OrderRequest, rules: SymbolRules) -> Decimal:
-        ticks = self.book(request.symbol).best_ticks(_taken_side(request))
-        if ticks is None:
-            raise Refused(Reason.INSUFFICIENT_FUNDS, f"{request.symbol}: the book is used up")
-        return ticks * rules.price_tick
-
-    def _is_marketable(self, request: OrderRequest, rules: SymbolRules) -> bool:
-        limit_ticks = _ticks(request.limit_price, rules)
-        book = self.book(request.symbol)
-        return any(True for _ in book.walk(_taken_side(request), limit_ticks))
+    def _stamp(self, market_ms: int) -> int:
+        """A moment of the market by the venue's clock."""
+        return market_ms + self.conditions.clock_offset_ms
 
     # Money
 
@@ -242,30 +177,31 @@ class Exchange:
         request = order.request
         price = request.limit_price or (request.stop_price if order.waits_for_stop else None)
         if price is None and order.side == "buy":
-            return self.settlement.needed(order, self._market_cost(order))
+            return self.settlement.needed(order, self.market.cost_of(order))
         return self.settlement.needed(order, (price or ZERO) * order.remaining)
-
-    def _market_cost(self, order: Order) -> Decimal:
-        rules = self.rules[order.symbol]
-        left, cost = int(order.remaining / rules.quantity_step), ZERO
-        for level in self.book(order.symbol).walk("ask", None):
-            taken = min(left, level[1])
-            cost += taken * rules.quantity_step * level[0] * rules.price_tick
-            left -= taken
-            if not left:
-                break
-        return cost
 
     def _execute(
         self, order: Order, price: Decimal, quantity: Decimal, *, is_maker: bool, at_ms: int
     ) -> None:
-        trade_id = self._first_id + len(self.fills)
         fill = self.settlement.execute(
-            order, trade_id, price, quantity, is_maker=is_maker, at_ms=at_ms
+            order,
+            self._first_id + len(self.fills),
+            price,
+            quantity,
+            is_maker=is_maker,
+            at_ms=self._stamp(at_ms),
+            token_price=self._token_price(order),
         )
         self.fills.append(fill)
         if not order.remaining:
             self._close(order, Status.FILLED)
+
+    def _token_price(self, order: Order) -> Decimal | None:
+        """What the venue's token costs in the order's quote, where it takes its fees in it."""
+        token = self.venue.fee_token
+        if token is None or not self.conditions.fee_token:
+            return None
+        return self.market.cross(token, order.quote)
 
     def _close(self, order: Order, status: Status) -> None:
         order.status = status
@@ -274,13 +210,15 @@ class Exchange:
 
     # Matching
 
-    def _take_from_book(self, order: Order, rules: SymbolRules) -> None:
-        book = self.book(order.symbol)
-        limit_ticks = _ticks(order.request.limit_price, rules)
-        for level in book.walk(_taken_side(order.request), limit_ticks):
-            wanted = int(order.remaining / rules.quantity_step)
+    def _take_from_book(self, order: Order) -> None:
+        rules, book = self.rules[order.symbol], self.book(order.symbol)
+        wanted = self._steps_at_once(order, rules)
+        for level in self.market.opposite(order.request):
+            if not wanted:
+                break
             taken = min(level[1], wanted)
             book.take(level, taken)
+            wanted -= taken
             self._execute(
                 order,
                 level[0] * rules.price_tick,
@@ -288,65 +226,71 @@ class Exchange:
                 is_maker=False,
                 at_ms=self.now_ms,
             )
-            if taken == wanted:
-                return
-        if order.fills and order.request.limit_price is not None:
+        if order.is_open and order.fills and order.request.limit_price is not None:
             self.settlement.keep(order, self._needed(order))
 
-    def _closed_minutes(self, since_ms: int, now_ms: int, count: int) -> list[Minute]:
-        """The minutes of all symbols with open orders, in the order of time."""
-        minutes: list[Minute] = []
-        for symbol in sorted({order.symbol for order in self._open.values()}):
-            decimals = self.rules[symbol].price_decimals
-            for row in self.feed.candles(self.venue.name, symbol, "1m", now_ms, count).tolist():
-                if row[OPEN_MS] >= since_ms:
-                    open_, high, low = (
-                        Decimal(f"{row[column]:.{decimals}f}") for column in (OPEN, HIGH, LOW)
-                    )
-                    minutes.append((int(row[OPEN_MS]), symbol, open_, high, low))
-        return sorted(minutes)
+    def _steps_at_once(self, order: Order, rules: SymbolRules) -> int:
+        """How much an order takes from the book: all, a scripted part, or nothing (FOK)."""
+        wanted = most = int(order.remaining / rules.quantity_step)
+        share = self.conditions.next_fill_share()
+        if share is not None:
+            most = int(wanted * share)
+        if order.request.time_in_force == "FOK":
+            return wanted if min(most, self.market.available(order.request)) >= wanted else 0
+        return most
 
-    def _match_minute(
-        self, open_ms: int, symbol: str, open_price: Decimal, high: Decimal, low: Decimal
-    ) -> None:
-        for order in self.open_orders(symbol):
-            if order.created_ms <= open_ms:
-                self._match_order(order, open_ms + MINUTE_MS, open_price, high, low)
+    def _match_minute(self, minute: Minute) -> None:
+        for order in self.open_orders(minute.symbol):
+            ended = self._end_by(order, minute.closed_ms - 1)
+            if order.placed_ms <= minute.open_ms and not ended:
+                self._match_order(order, minute)
 
-    def _match_order(
-        self, order: Order, closed_ms: int, open_price: Decimal, high: Decimal, low: Decimal
-    ) -> None:
-        buys = order.side == "buy"
+    def _end_by(self, order: Order, until_ms: int) -> bool:
+        """End an order whose time is over by ``until_ms``, the client's or the venue's."""
+        ends = []
+        if order.request.expires_ms is not None:
+            ends.append(order.request.expires_ms - self.conditions.clock_offset_ms)
+        if self.conditions.expire_after_ms is not None:
+            ends.append(order.placed_ms + self.conditions.expire_after_ms)
+        if not ends or min(ends) > until_ms:
+            return False
+        order.timed_out = True
+        order.updated_ms = self._stamp(max(min(ends), order.placed_ms))
+        self._close(order, Status.EXPIRED)
+        return True
+
+    def _match_order(self, order: Order, minute: Minute) -> None:
+        buys, closed_ms = order.side == "buy", minute.closed_ms
         limit, stop = order.request.limit_price, order.request.stop_price
         if stop is not None and not order.triggered:
-            if (high >= stop) if buys else (low <= stop):
+            if (minute.high >= stop) if buys else (minute.low <= stop):
                 order.triggered = True
-                order.updated_ms = closed_ms
-                price = max(stop, open_price) if buys else min(stop, open_price)
+                order.updated_ms = self._stamp(closed_ms)
+                price = max(stop, minute.open) if buys else min(stop, minute.open)
                 self._fill_triggered(order, price, closed_ms)
             return
         assert limit is not None  # only limit orders rest
-        if (low < limit) if buys else (high > limit):
-            self._execute(order, limit, order.remaining, is_maker=True, at_ms=closed_ms)
+        if (minute.low < limit) if buys else (minute.high > limit):
+            self._execute(
+                order, limit, self._quantity_of_minute(order), is_maker=True, at_ms=closed_ms
+            )
+            if order.is_open:
+                self.settlement.keep(order, self._needed(order))
+
+    def _quantity_of_minute(self, order: Order) -> Decimal:
+        """How much of a resting order fills in one minute: its part of the scripted minutes."""
+        step, minutes = self.rules[order.symbol].quantity_step, self.conditions.resting_fill_minutes
+        part = -(-int(order.quantity / step) // minutes) * step
+        return min(order.remaining, part)
 
     def _fill_triggered(self, order: Order, price: Decimal, closed_ms: int) -> None:
         """Execute a stop at ``price``; beyond its limit it stays open as a limit order."""
-        limit = order.request.limit_price
-        if limit is not None and (price > limit if order.side == "buy" else price < limit):
-            return
-        quantity = order.remaining
+        limit, quantity = order.request.limit_price, order.remaining
+        within = limit is None or (price <= limit if order.side == "buy" else price >= limit)
         if limit is None and order.side == "buy":
             step = self.rules[order.symbol].quantity_step
             quantity = self.settlement.affordable(order, price, step)
-        if quantity:
+        if within and quantity:
             self._execute(order, price, quantity, is_maker=False, at_ms=closed_ms)
-        if order.is_open:
+        if order.is_open and not order.request.rests:
             self._close(order, Status.EXPIRED)
-
-
-def _taken_side(request: OrderRequest) -> BookSide:
-    return "ask" if request.side == "buy" else "bid"
-
-
-def _ticks(price: Decimal | None, rules: SymbolRules) -> int | None:
-    return None if price is None else int(price / rules.price_tick)

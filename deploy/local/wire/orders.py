@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 Side = Literal["buy", "sell"]
-TimeInForce = Literal["IOC", "GTC"]
+TimeInForce = Literal["IOC", "FOK", "GTC", "GTD"]
 
 
 class OrderType(StrEnum):
@@ -36,6 +36,12 @@ class Reason(StrEnum):
     DUPLICATE_CLIENT_ID = "duplicate_client_id"
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     POST_ONLY_WOULD_TAKE = "post_only_would_take"
+    PRICE_COLLAR = "price_collar"
+    TOO_MANY_STOPS = "too_many_stops"
+    END_IN_THE_PAST = "end_in_the_past"
+    CANCEL_ONLY = "cancel_only"
+    POST_ONLY_MODE = "post_only_mode"
+    MAINTENANCE = "maintenance"
     UNKNOWN_SYMBOL = "unknown_symbol"
     UNKNOWN_ORDER = "unknown_order"
     BAD_PARAMETER = "bad_parameter"
@@ -58,6 +64,8 @@ class OrderRequest:
         quantity: in base; ``None`` for a market order by ``quote_quantity``.
         quote_quantity: how much quote a market order spends or brings in.
         limit_price: ``None`` for a market order and for a stop that becomes one.
+        expires_ms: when a GTD order ends, by the venue's clock.
+        user_reference: a number of the client's that many orders may share (Kraken's userref).
     """
 
     symbol: str
@@ -70,6 +78,13 @@ class OrderRequest:
     quote_quantity: Decimal | None = None
     client_order_id: str | None = None
     post_only: bool = False
+    expires_ms: int | None = None
+    user_reference: int | None = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether what cannot be executed at once stays open."""
+        return self.limit_price is not None and self.time_in_force in ("GTC", "GTD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +106,25 @@ class Fill:
 
 @dataclass(slots=True)
 class Order:
-    """An order that a venue has accepted. ``reserved`` is what it holds back, in its currency."""
+    """An order that a venue has accepted.
+
+    Attributes:
+        created_ms, updated_ms: by the venue's clock.
+        placed_ms: when it was accepted, by the market's clock.
+        timed_out: whether it was the time that ended it, rather than a lack of counterparties.
+        fees: those in the currency of the venue's rules, without what its own token has paid.
+        reserved: what it holds back, in the currency that it pays with.
+    """
 
     order_id: int
     request: OrderRequest
     quantity: Decimal
     created_ms: int
     updated_ms: int
+    placed_ms: int
     status: Status = Status.OPEN
     triggered: bool = False
+    timed_out: bool = False
     filled_quantity: Decimal = Decimal(0)
     cost: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from decimal import ROUND_DOWN, Decimal
 
-from deploy.local.wire.account import Account
+from deploy.local.wire.account import ZERO, Account
 from deploy.local.wire.orders import Fill, Order
 from deploy.local.wire.rules import VenueRules
 
 BPS = Decimal(10_000)
 # Fees are cut to this, never rounded up: they cannot exceed what was held back for them.
 _FEE_STEP = Decimal("0.00000001")
+# Binance's discount for fees that are paid in BNB is 25 %.
+_TOKEN_FACTOR = Decimal("0.75")
 
 
 class Settlement:
@@ -60,13 +62,20 @@ class Settlement:
         *,
         is_maker: bool,
         at_ms: int,
+        token_price: Decimal | None = None,
     ) -> Fill:
-        """Pay out of the reserve, receive, and take the fee."""
+        """Pay out of the reserve, receive, and take the fee.
+
+        Args:
+            token_price: what a unit of the venue's token costs in quote, where fees are taken in
+                it; where there is too little of it the usual fee is due.
+        """
         account, buys = self._account, order.side == "buy"
         cost = price * quantity
         rate_bps = self._venue.maker_fee_bps if is_maker else self._venue.taker_fee_bps
+        in_token = self._pay_in_token(cost * rate_bps / BPS, token_price)
         fee_in_base = buys and self._venue.fee_in == "received"
-        fee = (quantity if fee_in_base else cost) * rate_bps / BPS
+        fee = (quantity if fee_in_base else cost) * rate_bps / BPS if in_token is None else ZERO
         fee = fee.quantize(_FEE_STEP, ROUND_DOWN)
         if buys:
             paid = cost if fee_in_base else cost + fee
@@ -82,6 +91,8 @@ class Settlement:
         order.cost += cost
         order.fees += fee
         order.updated_ms = at_ms
+        if in_token is not None:
+            fee_currency, fee = in_token
         fill = Fill(
             trade_id=trade_id,
             order_id=order.order_id,
@@ -97,3 +108,16 @@ class Settlement:
         )
         order.fills.append(fill)
         return fill
+
+    def _pay_in_token(
+        self, fee_quote: Decimal, token_price: Decimal | None
+    ) -> tuple[str, Decimal] | None:
+        """Pay a fee in the venue's token, if it is taken there and enough is free."""
+        token = self._venue.fee_token
+        if token is None or token_price is None:
+            return None
+        amount = (fee_quote * _TOKEN_FACTOR / token_price).quantize(_FEE_STEP, ROUND_DOWN)
+        if self._account.free[token] < amount:
+            return None
+        self._account.pay_fee(token, amount)
+        return token, amount

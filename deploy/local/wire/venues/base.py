@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from deploy.local.wire.feed import Feed
 from deploy.local.wire.matching import Exchange
 from deploy.local.wire.orders import Reason, Refused
+from deploy.local.wire.queries import Queries
 from deploy.local.wire.rules import VENUE_RULES, SymbolRules, VenueName
 from deploy.local.wire.tape import Tape
 from shared import clock
@@ -108,12 +109,18 @@ class Personality(ABC):
         self.feed = feed
         self.credentials = credentials
         self.exchange = Exchange(VENUE_RULES[self.name], feed, balances, now_ms)
+        self.shown = Queries(self.exchange)
         self.tape = Tape(self.name, feed)
         self._bodies: dict[object, bytes] = {}
 
     @property
     def now_ms(self) -> int:
         return self.exchange.now_ms
+
+    @property
+    def clock_ms(self) -> int:
+        """The venue's own clock, which may be wrong."""
+        return self.exchange.clock_ms
 
     def advance(self, now_ms: int) -> None:
         """Move time on; see ``Exchange.advance``."""

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from deploy.local.wire.orders import Order, OrderRequest, OrderType, Reason, Refused
+from deploy.local.wire.orders import (
+    Order,
+    OrderRequest,
+    OrderType,
+    Reason,
+    Refused,
+    TimeInForce,
+)
 from deploy.local.wire.venues import binance_json as shape
 from deploy.local.wire.venues.base import (
     JSON,
@@ -36,9 +43,19 @@ _ERRORS: dict[Reason, tuple[int, str]] = {
     Reason.QUANTITY_STEP: (-1013, "Filter failure: LOT_SIZE"),
     Reason.MIN_QUANTITY: (-1013, "Filter failure: LOT_SIZE"),
     Reason.MIN_NOTIONAL: (-1013, "Filter failure: NOTIONAL"),
+    Reason.PRICE_COLLAR: (-1013, "Filter failure: PERCENT_PRICE_BY_SIDE"),
+    Reason.TOO_MANY_STOPS: (-1013, "Filter failure: MAX_NUM_ALGO_ORDERS"),
+    Reason.CANCEL_ONLY: (-1013, "Market is closed."),
+    Reason.MAINTENANCE: (-1013, "Market is closed."),
     Reason.UNKNOWN_SYMBOL: (-1121, "Invalid symbol."),
     Reason.UNKNOWN_ORDER: (-2013, "Order does not exist."),
 }
+_CANCEL_ERRORS = {
+    Reason.UNKNOWN_ORDER: "Unknown order sent.",
+    Reason.MAINTENANCE: "Market is closed.",
+}
+# There is no GTD.
+_TIMES_IN_FORCE: dict[str, TimeInForce] = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK"}
 _TYPES: dict[str, OrderType] = {
     "LIMIT": OrderType.LIMIT,
     "LIMIT_MAKER": OrderType.LIMIT,
@@ -56,7 +73,7 @@ class Binance(BinanceMarket):
         self._private: dict[tuple[str, str], Callable[[Params], JSON]] = {
             ("GET", "/api/v3/account"): self._account,
             ("POST", "/api/v3/order"): self._new_order,
-            ("GET", "/api/v3/order"): lambda p: shape.order(self._find(p), self._client_id),
+            ("GET", "/api/v3/order"): lambda p: shape.order(self._shown(p), self._client_id),
             ("DELETE", "/api/v3/order"): self._cancel,
             ("GET", "/api/v3/openOrders"): self._open_orders,
             ("DELETE", "/api/v3/openOrders"): self._cancel_open_orders,
@@ -93,8 +110,8 @@ class Binance(BinanceMarket):
     def _error_of(self, error: Refused, method: str) -> tuple[int, str]:
         if error.reason is Reason.BAD_PARAMETER:
             return -1102, f"Mandatory parameter was not sent or malformed: {error.detail}"
-        if error.reason is Reason.UNKNOWN_ORDER and method == "DELETE":
-            return -2011, "Unknown order sent."
+        if method == "DELETE" and error.reason in _CANCEL_ERRORS:
+            return -2011, _CANCEL_ERRORS[error.reason]
         return _ERRORS[error.reason]
 
     # Authentication
@@ -118,11 +135,11 @@ class Binance(BinanceMarket):
         if timestamp_ms < 0:
             raise Refused(Reason.BAD_PARAMETER, "timestamp: expected milliseconds, was absent")
         window_ms = integer(params, "recvWindow", DEFAULT_RECV_WINDOW_MS, most=MOST_RECV_WINDOW_MS)
-        if timestamp_ms >= self.now_ms + _AHEAD_MS:
+        if timestamp_ms >= self.clock_ms + _AHEAD_MS:
             raise failure(
                 400, -1021, "Timestamp for this request was 1000ms ahead of the server's time."
             )
-        if self.now_ms - timestamp_ms > window_ms:
+        if self.clock_ms - timestamp_ms > window_ms:
             raise failure(400, -1021, "Timestamp for this request is outside of the recvWindow.")
 
     # Account
@@ -140,7 +157,7 @@ class Binance(BinanceMarket):
                 if account.total(name) or params.get("omitZeroBalances") != "true"
             ],
             self.exchange.venue,
-            self.now_ms,
+            self.clock_ms,
         )
 
     def _coins(self, params: Params) -> JSON:
@@ -177,8 +194,10 @@ class Binance(BinanceMarket):
         if order_type is None or side not in ("buy", "sell"):
             raise Refused(Reason.BAD_PARAMETER, f"type={wire_type}, side={side}")
         limited = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
-        time_in_force = params.get("timeInForce", "GTC" if wire_type == "LIMIT_MAKER" else "")
-        if limited and time_in_force not in ("GTC", "IOC"):
+        given_time = params.get("timeInForce", "GTC" if wire_type == "LIMIT_MAKER" else "")
+        if wire_type == "LIMIT_MAKER" and "timeInForce" in params:
+            raise failure(400, -1106, "Parameter 'timeInForce' sent when not required.")
+        if limited and given_time not in _TIMES_IN_FORCE:
             raise failure(400, -1115, "Invalid timeInForce.")
         stops = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
         order = self.exchange.place(
@@ -186,7 +205,7 @@ class Binance(BinanceMarket):
                 symbol=symbol,
                 side="buy" if side == "buy" else "sell",
                 order_type=order_type,
-                time_in_force="IOC" if time_in_force == "IOC" else "GTC",
+                time_in_force=_TIMES_IN_FORCE[given_time] if limited else "GTC",
                 quantity=decimal(params, "quantity"),
                 quote_quantity=decimal(params, "quoteOrderQty"),
                 limit_price=_needed(params, "price") if limited else None,
@@ -214,6 +233,10 @@ class Binance(BinanceMarket):
             raise Refused(Reason.UNKNOWN_ORDER, symbol)
         return order
 
+    def _shown(self, params: Params) -> Order:
+        """The order that a query asks for."""
+        return self.shown.order(self._find(params).order_id)
+
     def _by_client_id(self, client_order_id: str) -> Order:
         made_up = client_order_id.removeprefix("web_")
         if made_up != client_order_id and len(made_up) == 32:
@@ -226,7 +249,7 @@ class Binance(BinanceMarket):
 
     def _open_orders(self, params: Params) -> JSON:
         symbol = self._symbol(params) if "symbol" in params else None
-        return [shape.order(order, self._client_id) for order in self.exchange.open_orders(symbol)]
+        return [shape.order(order, self._client_id) for order in self.shown.open_orders(symbol)]
 
     def _cancel_open_orders(self, params: Params) -> JSON:
         orders = self.exchange.open_orders(self._symbol(params))
@@ -239,11 +262,11 @@ class Binance(BinanceMarket):
     def _all_orders(self, params: Params) -> JSON:
         symbol = self._symbol(params)
         since_ms, first_id = integer(params, "startTime", 0), integer(params, "orderId", 0)
-        until_ms = integer(params, "endTime", self.now_ms)
+        until_ms = integer(params, "endTime", self.clock_ms)
         limit = integer(params, "limit", 500, most=1000)
         found = [
             order
-            for order in self.exchange.orders.values()
+            for order in self.shown.orders()
             if order.symbol == symbol
             and since_ms <= order.created_ms <= until_ms
             and order.order_id >= first_id
@@ -254,12 +277,12 @@ class Binance(BinanceMarket):
     def _my_trades(self, params: Params) -> JSON:
         symbol = self._symbol(params)
         since_ms, first_id = integer(params, "startTime", 0), integer(params, "fromId", 0)
-        until_ms = integer(params, "endTime", self.now_ms)
+        until_ms = integer(params, "endTime", self.clock_ms)
         order_id = integer(params, "orderId", 0)
         limit = integer(params, "limit", 500, most=1000)
         found = [
             fill
-            for fill in self.exchange.fills
+            for fill in self.shown.fills()
             if fill.symbol == symbol
             and since_ms <= fill.at_ms <= until_ms
             and fill.trade_id >= first_id

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from deploy.local.wire.checks import COLLAR_MINUTES
 from deploy.local.wire.feed import CLOSE, HIGH, LOW, OPEN, OPEN_MS, VOLUME
 from deploy.local.wire.orders import Fill, Order, OrderType, Status
-from deploy.local.wire.rules import SymbolRules, VenueRules
+from deploy.local.wire.rules import SymbolRules, VenueRules, VenueStatus
 from deploy.local.wire.tape import TapeTrade, buy_share
 from deploy.local.wire.venues.base import JSON, text
 from shared.market.types import TIMEFRAME_MS
@@ -33,6 +34,11 @@ _STATUSES = {
     Status.CANCELLED: "CANCELED",
     Status.EXPIRED: "EXPIRED",
 }
+_SYMBOL_STATUSES: dict[VenueStatus, str] = {
+    "online": "TRADING",
+    "cancel_only": "CANCEL_ONLY",
+    "maintenance": "BREAK",
+}
 API_RESTRICTIONS: JSON = {
     "ipRestrict": True,
     "createTime": 0,
@@ -52,7 +58,16 @@ API_RESTRICTIONS: JSON = {
 NameOf = Callable[[Order], str]
 
 
-def exchange_info(rules: Iterable[SymbolRules], now_ms: int) -> JSON:
+def exchange_info(
+    rules: Iterable[SymbolRules],
+    *,
+    status: VenueStatus,
+    collar: tuple[Decimal, Decimal] | None,
+    most_stops: int | None,
+    now_ms: int,
+) -> JSON:
+    """Symbols with their filters; all have the one status of the venue."""
+    common = _common_filters(collar, most_stops)
     limits = [
         ("REQUEST_WEIGHT", "MINUTE", 1, 6000),
         ("ORDERS", "SECOND", 10, 100),
@@ -67,15 +82,34 @@ def exchange_info(rules: Iterable[SymbolRules], now_ms: int) -> JSON:
             for kind, unit, count, limit in limits
         ],
         "exchangeFilters": [],
-        "symbols": [_symbol(item) for item in rules],
+        "symbols": [_symbol(item, _SYMBOL_STATUSES[status], common) for item in rules],
     }
 
 
-def _symbol(rules: SymbolRules) -> JSON:
+def _common_filters(collar: tuple[Decimal, Decimal] | None, most_stops: int | None) -> list[JSON]:
+    filters: list[JSON] = []
+    if collar is not None:
+        least, most = (format(multiple, "f") for multiple in collar)
+        filters.append(
+            {
+                "filterType": "PERCENT_PRICE_BY_SIDE",
+                "bidMultiplierUp": most,
+                "bidMultiplierDown": least,
+                "askMultiplierUp": most,
+                "askMultiplierDown": least,
+                "avgPriceMins": COLLAR_MINUTES,
+            }
+        )
+    if most_stops is not None:
+        filters.append({"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": most_stops})
+    return filters
+
+
+def _symbol(rules: SymbolRules, status: str, common_filters: list[JSON]) -> JSON:
     tick, step = text(rules.price_tick), text(rules.quantity_step)
     return {
         "symbol": rules.symbol.replace("/", ""),
-        "status": "TRADING",
+        "status": status,
         "baseAsset": rules.base,
         "baseAssetPrecision": 8,
         "quoteAsset": rules.quote,
@@ -120,6 +154,7 @@ def _symbol(rules: SymbolRules) -> JSON:
                 "applyMaxToMarket": False,
                 "avgPriceMins": 5,
             },
+            *common_filters,
         ],
         "permissions": [],
         "permissionSets": [["SPOT"]],

@@ -32,7 +32,7 @@ class BinanceMarket(Personality):
         self._symbols = {symbol.replace("/", ""): symbol for symbol in self.exchange.rules}
         self._public: dict[tuple[str, str], Callable[[Params], bytes]] = {
             ("GET", "/api/v3/ping"): lambda _: b"{}",
-            ("GET", "/api/v3/time"): lambda _: dump({"serverTime": self.now_ms}),
+            ("GET", "/api/v3/time"): lambda _: dump({"serverTime": self.clock_ms}),
             ("GET", "/api/v3/exchangeInfo"): self._exchange_info,
             ("GET", "/api/v3/klines"): self._klines,
             ("GET", "/api/v3/depth"): self._depth,
@@ -41,7 +41,7 @@ class BinanceMarket(Personality):
             ("GET", "/api/v3/ticker/24hr"): self._ticker_24hr,
             ("GET", "/api/v3/ticker/bookTicker"): self._book_ticker,
             ("GET", "/api/v3/ticker/price"): self._ticker_price,
-            ("GET", "/sapi/v1/system/status"): lambda _: b'{"status":0,"msg":"normal"}',
+            ("GET", "/sapi/v1/system/status"): lambda _: dump(self._system_status()),
             ("GET", "/fapi/v1/exchangeInfo"): lambda _: b'{"symbols":[]}',
             ("GET", "/dapi/v1/exchangeInfo"): lambda _: b'{"symbols":[]}',
         }
@@ -66,9 +66,21 @@ class BinanceMarket(Personality):
             raise Refused(Reason.BAD_PARAMETER, "symbols: expected a JSON list") from None
         return [self._symbol({"symbol": name}) for name in names]
 
+    def _system_status(self) -> JSON:
+        offline = self.exchange.conditions.status == "maintenance"
+        return {"status": int(offline), "msg": "system_maintenance" if offline else "normal"}
+
     def _exchange_info(self, params: Params) -> bytes:
+        exchange = self.exchange
         return self.kept(
-            "exchangeInfo", lambda: shape.exchange_info(self.exchange.rules.values(), self.now_ms)
+            "exchangeInfo",
+            lambda: shape.exchange_info(
+                exchange.rules.values(),
+                status=exchange.conditions.status,
+                collar=exchange.checks.collar(),
+                most_stops=exchange.venue.most_stops,
+                now_ms=self.clock_ms,
+            ),
         )
 
     def _klines(self, params: Params) -> bytes:

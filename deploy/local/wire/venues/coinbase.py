@@ -8,7 +8,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from deploy.local.wire.orders import Order, OrderRequest, OrderType, Reason, Refused
+from deploy.local.wire.orders import (
+    Order,
+    OrderRequest,
+    OrderType,
+    Reason,
+    Refused,
+)
 from deploy.local.wire.venues import coinbase_json as shape
 from deploy.local.wire.venues.base import (
     JSON,
@@ -27,14 +33,6 @@ from deploy.local.wire.venues.coinbase_market import (
 )
 from deploy.local.wire.venues.jwt import BadToken, TokenCheck
 from shared import clock
-
-# order_configuration: type, time in force
-_CONFIGURATIONS: dict[str, tuple[OrderType, str]] = {
-    "market_market_ioc": (OrderType.MARKET, "IOC"),
-    "sor_limit_ioc": (OrderType.LIMIT, "IOC"),
-    "limit_limit_gtc": (OrderType.LIMIT, "GTC"),
-    "stop_limit_stop_limit_gtc": (OrderType.STOP_LIMIT, "GTC"),
-}
 
 
 class Coinbase(CoinbaseMarket):
@@ -121,7 +119,7 @@ class Coinbase(CoinbaseMarket):
                 request.headers.get("Authorization", ""),
                 request.method,
                 request.url,
-                self.now_ms / 1000,
+                self.clock_ms / 1000,
             )
         except BadToken as error:
             body = {"error": "unauthorized", "error_details": str(error), "message": "Unauthorized"}
@@ -132,7 +130,7 @@ class Coinbase(CoinbaseMarket):
     def _accounts_v3(self) -> JSON:
         account = self.exchange.account
         rows = [
-            shape.account_v3(name, account.free[name], account.locked[name], self.now_ms)
+            shape.account_v3(name, account.free[name], account.locked[name], self.clock_ms)
             for name in account.currencies()
         ]
         return {"accounts": rows, "has_next": False, "cursor": "", "size": len(rows)}
@@ -140,7 +138,7 @@ class Coinbase(CoinbaseMarket):
     def _accounts_v2(self) -> JSON:
         account = self.exchange.account
         rows = [
-            shape.account_v2(name, account.total(name), self.now_ms)
+            shape.account_v2(name, account.total(name), self.clock_ms)
             for name in account.currencies()
         ]
         return {"pagination": shape.WHOLE_PAGE, "data": rows}
@@ -165,9 +163,9 @@ class Coinbase(CoinbaseMarket):
         if not isinstance(configuration, dict) or len(configuration) != 1:
             raise Refused(Reason.BAD_PARAMETER, "order_configuration: expected exactly one")
         ((kind, values),) = configuration.items()
-        if kind not in _CONFIGURATIONS or not isinstance(values, dict):
+        if kind not in shape.CONFIGURATIONS or not isinstance(values, dict):
             raise Refused(Reason.BAD_PARAMETER, f"order_configuration: {kind} is not supported")
-        order_type, time_in_force = _CONFIGURATIONS[kind]
+        order_type, time_in_force = shape.CONFIGURATIONS[kind]
         symbol = self._products.get(str(body.get("product_id")))
         if symbol is None:
             raise Refused(Reason.UNKNOWN_SYMBOL, str(body.get("product_id")))
@@ -181,13 +179,14 @@ class Coinbase(CoinbaseMarket):
             symbol=symbol,
             side="buy" if side == "BUY" else "sell",
             order_type=order_type,
-            time_in_force="IOC" if time_in_force == "IOC" else "GTC",
+            time_in_force=time_in_force,
             quantity=decimal(values, "base_size"),
             quote_quantity=decimal(values, "quote_size"),
             limit_price=limit_price,
             stop_price=stop_price,
             client_order_id=client_order_id,
             post_only=values.get("post_only") is True,
+            expires_ms=_end(values) if time_in_force == "GTD" else None,
         )
 
     def _check_direction(self, values: Mapping[str, Any], side: str) -> None:
@@ -203,8 +202,10 @@ class Coinbase(CoinbaseMarket):
             try:
                 self.exchange.cancel(self._find(str(order_id)))
                 success = True
-            except Refused:
+            except Refused as error:
                 success, reason = False, "UNKNOWN_CANCEL_ORDER"
+                if error.reason is Reason.MAINTENANCE:
+                    reason = "COMMANDER_REJECTED_CANCEL_ORDER"
             results.append({"success": success, "failure_reason": reason, "order_id": order_id})
         return {"results": results}
 
@@ -216,7 +217,7 @@ class Coinbase(CoinbaseMarket):
 
     def _order(self, query: Query, order_id: str) -> bytes:
         try:
-            order = self._find(order_id)
+            order = self.shown.order(self._find(order_id).order_id)
         except Refused as error:
             message = "order with this orderID was not found"
             body = {"error": "NOT_FOUND", "error_details": message, "message": message}
@@ -229,7 +230,7 @@ class Coinbase(CoinbaseMarket):
         start_ms, end_ms = _moment(query, "start_date", 0), _moment(query, "end_date", 1 << 60)
         found = [
             order
-            for order in reversed(self.exchange.orders.values())
+            for order in reversed(self.shown.orders())
             if order.symbol in symbols
             and start_ms <= order.created_ms < end_ms
             and (not statuses or shape.status(order) in statuses)
@@ -246,7 +247,7 @@ class Coinbase(CoinbaseMarket):
         end_ms = _moment(query, "end_sequence_timestamp", 1 << 60)
         found = [
             fill
-            for fill in reversed(self.exchange.fills)
+            for fill in reversed(self.shown.fills())
             if fill.symbol in symbols
             and start_ms <= fill.at_ms <= end_ms
             and (not ids or shape.order_uuid(fill.order_id) in ids)
@@ -272,6 +273,17 @@ def _moment(query: Query, name: str, default: int) -> int:
         return clock.to_ms(datetime.fromisoformat(given[0]))
     except ValueError as error:
         raise Refused(Reason.BAD_PARAMETER, f"{name}: {error}") from None
+
+
+def _end(values: Mapping[str, Any]) -> int:
+    """The ``end_time`` of a GTD order. Raises ``Refused`` where it is no time with a zone."""
+    given = values.get("end_time")
+    try:
+        return clock.to_ms(datetime.fromisoformat(str(given)))
+    except ValueError:
+        raise Refused(
+            Reason.BAD_PARAMETER, f"end_time: expected a time in RFC 3339, was {given!r}"
+        ) from None
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from deploy.local.wire.feed import CLOSE, OPEN, VOLUME, mix
-from deploy.local.wire.orders import Fill, Order, OrderType, Reason, Status
-from deploy.local.wire.rules import SymbolRules, VenueRules
+from deploy.local.wire.orders import Fill, Order, OrderType, Reason, Status, TimeInForce
+from deploy.local.wire.rules import SymbolRules, VenueRules, VenueStatus
 from deploy.local.wire.tape import TapeTrade
 from deploy.local.wire.venues.base import JSON, iso_micros, iso_seconds, text
 
@@ -26,6 +26,23 @@ GRANULARITIES = {
     "ONE_DAY": "1d",
 }
 USER_ID = str(uuid.UUID(int=mix(1) << 64 | mix(2), version=4))
+# order_configuration: type, time in force
+CONFIGURATIONS: dict[str, tuple[OrderType, TimeInForce]] = {
+    "market_market_ioc": (OrderType.MARKET, "IOC"),
+    "sor_limit_ioc": (OrderType.LIMIT, "IOC"),
+    "limit_limit_fok": (OrderType.LIMIT, "FOK"),
+    "limit_limit_gtc": (OrderType.LIMIT, "GTC"),
+    "limit_limit_gtd": (OrderType.LIMIT, "GTD"),
+    "stop_limit_stop_limit_gtc": (OrderType.STOP_LIMIT, "GTC"),
+    "stop_limit_stop_limit_gtd": (OrderType.STOP_LIMIT, "GTD"),
+}
+_CONFIGURATION_NAMES = {form: name for name, form in CONFIGURATIONS.items()}
+_TIMES_IN_FORCE: dict[TimeInForce, str] = {
+    "IOC": "IMMEDIATE_OR_CANCEL",
+    "FOK": "FILL_OR_KILL",
+    "GTC": "GOOD_UNTIL_CANCELLED",
+    "GTD": "GOOD_UNTIL_DATE_TIME",
+}
 _STATUSES = {
     Status.OPEN: "OPEN",
     Status.FILLED: "FILLED",
@@ -49,6 +66,11 @@ FAILURES: dict[Reason, tuple[str, str]] = {
         "Stop price would trigger immediately",
     ),
     Reason.POST_ONLY_WOULD_TAKE: ("INVALID_LIMIT_PRICE_POST_ONLY", "Post only would take"),
+    Reason.PRICE_COLLAR: ("INVALID_LIMIT_PRICE", "Limit price is too far from the market"),
+    Reason.END_IN_THE_PAST: ("INVALID_REQUEST", "End time is in the past"),
+    Reason.CANCEL_ONLY: ("ORDER_ENTRY_DISABLED", "orderbook is in cancel only mode"),
+    Reason.POST_ONLY_MODE: ("ORDER_ENTRY_DISABLED", "orderbook is in post only mode"),
+    Reason.MAINTENANCE: ("ORDER_ENTRY_DISABLED", "trading is disabled"),
     Reason.UNKNOWN_SYMBOL: ("INVALID_PRODUCT_ID", "Invalid product_id"),
     Reason.BAD_PARAMETER: ("UNSUPPORTED_ORDER_CONFIGURATION", "Unsupported order configuration"),
 }
@@ -135,7 +157,7 @@ def crypto_currency(name: str, index: int) -> JSON:
     }
 
 
-def product(rules: SymbolRules, day: NDArray[np.float64], mid: float) -> JSON:
+def product(rules: SymbolRules, day: NDArray[np.float64], mid: float, status: VenueStatus) -> JSON:
     """A product with the figures of its last 24 hours."""
     first, last = float(day[0, OPEN]), float(day[-1, CLOSE])
     volume = float(day[:, VOLUME].sum())
@@ -158,13 +180,13 @@ def product(rules: SymbolRules, day: NDArray[np.float64], mid: float) -> JSON:
         "base_name": rules.base,
         "quote_name": rules.quote,
         "watched": False,
-        "is_disabled": False,
+        "is_disabled": status == "maintenance",
         "new": False,
-        "status": "online",
-        "cancel_only": False,
+        "status": "offline" if status == "maintenance" else "online",
+        "cancel_only": status == "cancel_only",
         "limit_only": False,
-        "post_only": False,
-        "trading_disabled": False,
+        "post_only": status == "post_only",
+        "trading_disabled": status == "maintenance",
         "auction_mode": False,
         "product_type": "SPOT",
         "quote_currency_id": rules.quote,
@@ -275,21 +297,23 @@ def configuration(order: Order) -> JSON:
         if request.quote_quantity is not None:
             return {"market_market_ioc": {"quote_size": format(request.quote_quantity, "f")}}
         return {"market_market_ioc": {"base_size": size}}
-    shared = {"base_size": size, "limit_price": format(request.limit_price or Decimal(0), "f")}
+    values: JSON = {
+        "base_size": size,
+        "limit_price": format(request.limit_price or Decimal(0), "f"),
+    }
     if request.stop_price is not None:
         direction = "UP" if request.side == "buy" else "DOWN"
-        stop = {
-            "stop_price": format(request.stop_price, "f"),
-            "stop_direction": f"STOP_DIRECTION_STOP_{direction}",
-        }
-        return {"stop_limit_stop_limit_gtc": shared | stop}
-    if request.time_in_force == "IOC":
-        return {"sor_limit_ioc": shared}
-    return {"limit_limit_gtc": shared | {"post_only": request.post_only}}
+        values["stop_price"] = format(request.stop_price, "f")
+        values["stop_direction"] = f"STOP_DIRECTION_STOP_{direction}"
+    elif request.rests:
+        values["post_only"] = request.post_only
+    if request.expires_ms is not None:
+        values["end_time"] = iso_micros(request.expires_ms)
+    return {_CONFIGURATION_NAMES[request.order_type, request.time_in_force]: values}
 
 
 def status(order: Order) -> str:
-    return _STATUSES[order.status]
+    return "EXPIRED" if order.timed_out else _STATUSES[order.status]
 
 
 def order(order: Order) -> JSON:
@@ -300,7 +324,6 @@ def order(order: Order) -> JSON:
     net = order.cost + order.fees if order.side == "buy" else order.cost - order.fees
     average = order.average_price
     stops = "STOP_PENDING" if order.waits_for_stop and order.is_open else "STOP_TRIGGERED"
-    immediate = request.time_in_force == "IOC" or request.order_type is OrderType.MARKET
     return {
         "order_id": order_uuid(order.order_id),
         "product_id": product_id(order.symbol),
@@ -309,7 +332,7 @@ def order(order: Order) -> JSON:
         "side": order.side.upper(),
         "client_order_id": order.client_order_id or "",
         "status": status(order),
-        "time_in_force": "IMMEDIATE_OR_CANCEL" if immediate else "GOOD_UNTIL_CANCELLED",
+        "time_in_force": _TIMES_IN_FORCE[request.time_in_force],
         "created_time": iso_micros(order.created_ms),
         "completion_percentage": f"{percent:.2f}",
         "filled_size": text(order.filled_quantity),

@@ -49,13 +49,13 @@ class CoinbaseMarket(Personality):
         }
 
     def _time_v2(self) -> JSON:
-        return {"data": {"iso": iso_seconds(self.now_ms), "epoch": self.now_ms // 1000}}
+        return {"data": {"iso": iso_seconds(self.clock_ms), "epoch": self.clock_ms // 1000}}
 
     def _time_v3(self) -> JSON:
         return {
-            "iso": iso_seconds(self.now_ms),
-            "epochSeconds": str(self.now_ms // 1000),
-            "epochMillis": str(self.now_ms),
+            "iso": iso_seconds(self.clock_ms),
+            "epochSeconds": str(self.clock_ms // 1000),
+            "epochMillis": str(self.clock_ms),
         }
 
     def _names(self) -> list[str]:
@@ -99,7 +99,7 @@ class CoinbaseMarket(Personality):
     def _product_json(self, rules: SymbolRules) -> JSON:
         day = self.feed.candles(self.name, rules.symbol, "1m", self.now_ms, 1440)
         mid = self.feed.state(self.name, rules.symbol, self.now_ms).mid
-        return shape.product(rules, day, mid)
+        return shape.product(rules, day, mid, self.exchange.conditions.status)
 
     def _list_products(self, query: Query, _: str) -> bytes:
         if query.get("product_type", ["SPOT"]) != ["SPOT"]:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
-from deploy.local.wire.orders import Fill, Order, OrderRequest, OrderType, Reason, Refused
+from deploy.local.wire.orders import (
+    Fill,
+    Order,
+    OrderRequest,
+    OrderType,
+    Reason,
+    Refused,
+    TimeInForce,
+)
 from deploy.local.wire.venues import kraken_json as shape
 from deploy.local.wire.venues.base import (
     JSON,
@@ -22,6 +31,7 @@ from deploy.local.wire.venues.base import (
 )
 from deploy.local.wire.venues.kraken_market import KrakenMarket, wrapped
 from deploy.local.wire.venues.signing import kraken_signature, same
+from shared import clock
 
 PAGE = 50
 _CLIENT_ID = re.compile(
@@ -33,6 +43,8 @@ _TYPES: dict[str, OrderType] = {
     "stop-loss": OrderType.STOP,
     "stop-loss-limit": OrderType.STOP_LIMIT,
 }
+_TIMES_IN_FORCE: dict[str, TimeInForce] = {"GTC": "GTC", "IOC": "IOC", "GTD": "GTD"}
+_MOST_DEADLINE_MS = 60_000
 _ERRORS: dict[Reason, str] = {
     Reason.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
     Reason.PRICE_TICK: "EOrder:Tick size check failed",
@@ -42,6 +54,11 @@ _ERRORS: dict[Reason, str] = {
     Reason.DUPLICATE_CLIENT_ID: "EOrder:Invalid client order id:already in use by an open order",
     Reason.STOP_WOULD_TRIGGER: "EOrder:Invalid price",
     Reason.POST_ONLY_WOULD_TAKE: "EOrder:Post only order",
+    Reason.PRICE_COLLAR: "EOrder:Invalid price",
+    Reason.END_IN_THE_PAST: "EGeneral:Invalid arguments:expiretm",
+    Reason.CANCEL_ONLY: "EService:Market in cancel_only mode",
+    Reason.POST_ONLY_MODE: "EService:Market in post_only mode",
+    Reason.MAINTENANCE: "EService:Unavailable",
     Reason.UNKNOWN_SYMBOL: "EQuery:Unknown asset pair",
     Reason.UNKNOWN_ORDER: "EOrder:Unknown order",
 }
@@ -130,16 +147,20 @@ class Kraken(KrakenMarket):
     def _order_request(self, params: Params) -> OrderRequest:
         order_type = _TYPES.get(params.get("ordertype", ""))
         side = params.get("type")
-        time_in_force = params.get("timeinforce", "GTC")
+        time_in_force = _TIMES_IN_FORCE.get(params.get("timeinforce", "GTC"))
         if order_type is None:
             raise Refused(Reason.BAD_PARAMETER, "ordertype")
         if side not in ("buy", "sell"):
             raise Refused(Reason.BAD_PARAMETER, "type")
-        if time_in_force not in ("GTC", "IOC"):
+        if time_in_force is None:
             raise Refused(Reason.BAD_PARAMETER, "timeinforce")
         client_order_id = params.get("cl_ord_id")
         if client_order_id is not None and not _CLIENT_ID.fullmatch(client_order_id):
             raise Refused(Reason.BAD_PARAMETER, "cl_ord_id")
+        user_reference = _user_reference(params)
+        if client_order_id is not None and user_reference is not None:
+            raise Refused(Reason.BAD_PARAMETER, "cl_ord_id and userref exclude each other")
+        self._check_deadline(params)
         flags = params.get("oflags", "").split(",")
         in_quote = "viqc" in flags
         if in_quote and order_type is not OrderType.MARKET:
@@ -157,19 +178,45 @@ class Kraken(KrakenMarket):
             symbol=self._symbol(params.get("pair", "")),
             side="buy" if side == "buy" else "sell",
             order_type=order_type,
-            time_in_force="IOC" if time_in_force == "IOC" else "GTC",
+            time_in_force=time_in_force,
             quantity=None if in_quote else volume,
             quote_quantity=volume if in_quote else None,
             limit_price=limit.get(order_type),
             stop_price=price if stops else None,
             client_order_id=client_order_id,
             post_only="post" in flags,
+            expires_ms=self._end_ms(params) if time_in_force == "GTD" else None,
+            user_reference=user_reference,
         )
+
+    def _check_deadline(self, params: Params) -> None:
+        """``deadline``: RFC 3339, at most a minute ahead; after it no order is made."""
+        given = params.get("deadline")
+        if given is None:
+            return
+        try:
+            deadline_ms = clock.to_ms(datetime.fromisoformat(given))
+        except ValueError:
+            raise Refused(Reason.BAD_PARAMETER, "deadline") from None
+        if deadline_ms > self.clock_ms + _MOST_DEADLINE_MS:
+            raise Refused(Reason.BAD_PARAMETER, "deadline")
+        if deadline_ms <= self.clock_ms:
+            raise _failure("EService:Deadline elapsed")
+
+    def _end_ms(self, params: Params) -> int | None:
+        """``expiretm``: seconds since 1970, or ``+`` and seconds from now."""
+        given = params.get("expiretm", "0")
+        seconds = given.removeprefix("+")
+        if not seconds.isdecimal():
+            raise Refused(Reason.BAD_PARAMETER, "expiretm")
+        if int(seconds) == 0:
+            return None
+        return int(seconds) * 1000 + (self.clock_ms if given.startswith("+") else 0)
 
     def _query_orders(self, params: Params) -> JSON:
         with_trades = params.get("trades", "").lower() == "true"
         return {
-            txid: shape.order(self._by_txid(txid), with_trades)
+            txid: shape.order(self.shown.order(self._by_txid(txid).order_id), with_trades)
             for txid in params.get("txid", "").split(",")
         }
 
@@ -180,7 +227,7 @@ class Kraken(KrakenMarket):
         return self.exchange.order(order_id)
 
     def _open_orders(self, params: Params) -> JSON:
-        found = _of_client(self.exchange.open_orders(), params)
+        found = _of_client(self.shown.open_orders(), params)
         with_trades = params.get("trades", "").lower() == "true"
         return {"open": {shape.order_txid(one): shape.order(one, with_trades) for one in found}}
 
@@ -188,7 +235,7 @@ class Kraken(KrakenMarket):
         start, end = integer(params, "start", 0), integer(params, "end", 1 << 40)
         found = [
             order
-            for order in _of_client(self.exchange.orders.values(), params)
+            for order in _of_client(self.shown.orders(), params)
             if not order.is_open and start * 1000 < order.updated_ms <= end * 1000
         ]
         found.sort(key=lambda order: (order.updated_ms, order.order_id), reverse=True)
@@ -201,13 +248,22 @@ class Kraken(KrakenMarket):
         }
 
     def _cancel_order(self, params: Params) -> JSON:
-        client_order_id = params.get("cl_ord_id")
+        orders = self._to_cancel(params)
+        for order in orders:
+            self.exchange.cancel(order)
+        return {"count": len(orders)}
+
+    def _to_cancel(self, params: Params) -> list[Order]:
+        """The orders that ``cl_ord_id`` or ``txid`` names; a ``txid`` may be a user reference."""
+        client_order_id, txid = params.get("cl_ord_id"), params.get("txid", "")
         if client_order_id is not None:
-            order = self.exchange.order_by_client_id(client_order_id)
-        else:
-            order = self._by_txid(params.get("txid", ""))
-        self.exchange.cancel(order)
-        return {"count": 1}
+            return [self.exchange.order_by_client_id(client_order_id)]
+        if txid.lstrip("-").isdecimal():
+            found = _of_client(self.exchange.open_orders(), {"userref": txid})
+            if not found:
+                raise Refused(Reason.UNKNOWN_ORDER, txid)
+            return found
+        return [self._by_txid(txid)]
 
     def _cancel_all(self, params: Params) -> JSON:
         orders = self.exchange.open_orders()
@@ -218,9 +274,7 @@ class Kraken(KrakenMarket):
     def _trades_history(self, params: Params) -> JSON:
         start, end = integer(params, "start", 0), integer(params, "end", 1 << 40)
         found: list[Fill] = [
-            fill
-            for fill in reversed(self.exchange.fills)
-            if start * 1000 < fill.at_ms <= end * 1000
+            fill for fill in reversed(self.shown.fills()) if start * 1000 < fill.at_ms <= end * 1000
         ]
         offset = integer(params, "ofs", 0)
         page = found[offset : offset + PAGE]
@@ -234,9 +288,24 @@ class Kraken(KrakenMarket):
 
 
 def _of_client(orders: Iterable[Order], params: Params) -> list[Order]:
-    """Orders that bear the client id of the filter ``cl_ord_id``; all without it."""
-    wanted = params.get("cl_ord_id")
-    return [order for order in orders if wanted in (None, order.client_order_id)]
+    """Orders that pass the filters ``cl_ord_id`` and ``userref``; all without them."""
+    own_id, reference = params.get("cl_ord_id"), _user_reference(params)
+    return [
+        order
+        for order in orders
+        if own_id in (None, order.client_order_id)
+        and reference in (None, order.request.user_reference)
+    ]
+
+
+def _user_reference(params: Params) -> int | None:
+    """``userref``: 32 bits with a sign. Raises ``Refused`` where it is something else."""
+    given = params.get("userref")
+    if given is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,10}", given) or not -(2**31) <= int(given) < 2**31:
+        raise Refused(Reason.BAD_PARAMETER, "userref")
+    return int(given)
 
 
 def _message(error: Refused) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.wire.feed import CLOSE, HIGH, LOW, OPEN, OPEN_MS, VOLUME
 from deploy.local.wire.orders import Fill, Order, OrderType, Status
-from deploy.local.wire.rules import SymbolRules, VenueRules
+from deploy.local.wire.rules import SymbolRules, VenueRules, VenueStatus
 from deploy.local.wire.tape import TapeTrade
 from deploy.local.wire.venues.base import JSON, iso_seconds, text
 from shared.market.types import TIMEFRAME_MS
@@ -73,8 +73,8 @@ def server_time(now_ms: int) -> JSON:
     return {"unixtime": now_ms // 1000, "rfc1123": iso_seconds(now_ms)}
 
 
-def system_status(now_ms: int) -> JSON:
-    return {"status": "online", "timestamp": iso_seconds(now_ms)}
+def system_status(status: VenueStatus, now_ms: int) -> JSON:
+    return {"status": status, "timestamp": iso_seconds(now_ms)}
 
 
 def asset(currency: str) -> JSON:
@@ -88,7 +88,8 @@ def asset(currency: str) -> JSON:
     }
 
 
-def asset_pair(rules: SymbolRules, venue: VenueRules) -> JSON:
+def asset_pair(rules: SymbolRules, venue: VenueRules, status: VenueStatus) -> JSON:
+    """A pair. It knows no maintenance of its own: only the system does."""
     return {
         "altname": alt_name(rules.symbol),
         "wsname": ws_name(rules.symbol),
@@ -111,7 +112,7 @@ def asset_pair(rules: SymbolRules, venue: VenueRules) -> JSON:
         "ordermin": format(rules.min_quantity, "f"),
         "costmin": format(rules.min_notional, "f"),
         "tick_size": format(rules.price_tick, "f"),
-        "status": "online",
+        "status": "cancel_only" if status == "maintenance" else status,
     }
 
 
@@ -266,12 +267,12 @@ def order(order: Order, with_trades: bool) -> JSON:
     average = order.average_price or Decimal(0)
     shown: JSON = {
         "refid": None,
-        "userref": None,
+        "userref": request.user_reference,
         "cl_ord_id": order.client_order_id,
-        "status": _STATUSES[order.status],
+        "status": "expired" if order.timed_out else _STATUSES[order.status],
         "opentm": order.created_ms / 1000,
         "starttm": 0,
-        "expiretm": 0,
+        "expiretm": 0 if request.expires_ms is None else request.expires_ms / 1000,
         "descr": {
             "pair": alt_name(order.symbol),
             "type": order.side,
@@ -294,7 +295,7 @@ def order(order: Order, with_trades: bool) -> JSON:
         "reason": None,
     }
     if order.status is Status.EXPIRED:
-        shown["reason"] = "Insufficient market depth"
+        shown["reason"] = "Order expired" if order.timed_out else "Insufficient market depth"
     if order.status is Status.CANCELLED:
         shown["reason"] = "User requested"
     if not order.is_open:

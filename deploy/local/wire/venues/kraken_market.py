@@ -33,8 +33,10 @@ class KrakenMarket(Personality):
             names = (shape.pair_id(symbol), shape.alt_name(symbol), shape.ws_name(symbol))
             self._pairs.update(dict.fromkeys(names, symbol))
         self._public: dict[str, Callable[[Params], bytes]] = {
-            "Time": lambda _: dump(wrapped(shape.server_time(self.now_ms))),
-            "SystemStatus": lambda _: dump(wrapped(shape.system_status(self.now_ms))),
+            "Time": lambda _: dump(wrapped(shape.server_time(self.clock_ms))),
+            "SystemStatus": lambda _: dump(
+                wrapped(shape.system_status(self.exchange.conditions.status, self.clock_ms))
+            ),
             "Assets": lambda _: self.kept("Assets", lambda: wrapped(self._assets())),
             "AssetPairs": self._asset_pairs,
             "Ticker": self._ticker,
@@ -65,12 +67,12 @@ class KrakenMarket(Personality):
 
     def _asset_pairs(self, params: Params) -> bytes:
         symbols = self._several(params)
-        venue = self.exchange.venue
+        venue, status = self.exchange.venue, self.exchange.conditions.status
         return self.kept(
             ("AssetPairs", *symbols),
             lambda: wrapped(
                 {
-                    shape.pair_id(name): shape.asset_pair(self.exchange.rules[name], venue)
+                    shape.pair_id(name): shape.asset_pair(self.exchange.rules[name], venue, status)
                     for name in symbols
                 }
             ),
