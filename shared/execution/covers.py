@@ -26,7 +26,7 @@ _LONGEST_WAIT = timedelta(minutes=15)
 _COVERS = """
 WITH resting AS MATERIALIZED (
     SELECT i.position_id, i.venue, count(*) AS stops, min(i.stop_price) AS stop_price,
-           sum(o.quantity - o.filled_quantity) AS quantity
+           sum(o.quantity - o.filled_quantity) AS quantity, min(o.updated_at) AS seen_at
     FROM orders o JOIN intents i USING (intent_id)
     WHERE o.pod = %(pod)s AND o.status = 'open' AND i.purpose = 'protect'
     GROUP BY i.position_id, i.venue
@@ -47,7 +47,7 @@ WITH resting AS MATERIALIZED (
 )
 SELECT position_id, venue, p.symbol, p.stop_price, greatest(h.quantity, 0) AS held,
        coalesce(r.stops, 0) AS stops, coalesce(r.quantity, 0) AS resting,
-       r.stop_price AS resting_stop_price, b.since AS naked_since, sent.*
+       r.stop_price AS resting_stop_price, r.seen_at, b.since AS naked_since, sent.*
 FROM places JOIN positions p USING (position_id)
 LEFT JOIN held h USING (position_id, venue)
 LEFT JOIN resting r USING (position_id, venue)
@@ -82,6 +82,7 @@ class Cover:
         held: 0 where the position is closed.
         stops, resting, resting_stop_price: how many protective stops rest, what they would still
             sell, and the lowest of their triggers.
+        seen_at: when their venue last said so.
         naked_since: since when something sellable is held here without a stop, as far as noted.
         in_flight: sales under way that are no protective stops.
         sent_stops: how many protective stops were ever sent for this position here.
@@ -96,12 +97,20 @@ class Cover:
     stops: int
     resting: Decimal
     resting_stop_price: Decimal | None
+    seen_at: datetime | None
     naked_since: datetime | None
     in_flight: Decimal
     sent_stops: int
     unknown_stops: int
     rejected_stops: int
     last_rejected_at: datetime | None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """A cancel went out since the stop was last seen resting, and nobody knows its outcome."""
+        if self.seen_at is None or self.naked_since is None:
+            return False
+        return self.seen_at < self.naked_since
 
     @property
     def is_waiting(self) -> bool:
@@ -162,6 +171,8 @@ def is_naked(cover: Cover, rules: MarketRules) -> bool:
 
     What is below the quantity step cannot be covered. An order of unknown fate covers nothing.
     """
+    if cover.is_doubtful:
+        return True
     sellable = floor_to(cover.held, rules.quantity_step)
     too_small = sellable < rules.min_quantity or sellable * cover.stop_price < rules.min_notional
     if sellable <= 0 or too_small:

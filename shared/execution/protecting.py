@@ -9,7 +9,7 @@ a stop would sell. A death in between is mended by the next run, first thing aft
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -79,6 +79,8 @@ def protect(run: Run, venues: Mapping[str, Venue], done: Protection) -> None:
             if venue is None:
                 raise VenueUnavailable(f"{cover.venue}: is not configured")
             rules = venue.rules(cover.symbol)
+            if covers.is_naked(cover, rules):
+                cover = _begun(run, cover)
             cover = _mended(run, venue, rules, cover, done)
             is_naked = covers.is_naked(cover, rules)
         except VenueUnavailable as error:
@@ -220,13 +222,20 @@ def _note(run: Run, cover: Cover, done: Protection, *, is_naked: bool) -> None:
         if cover.naked_since is not None:
             naked.end(ledger, *where)
         return
-    since = cover.naked_since
-    if since is None:
-        since = naked.uncovered_at(ledger, *where, cover.symbol)
-        naked.begin(ledger, *where, why="no stop rests", since=since)
+    since = _begun(run, cover).naked_since or clock.now()
     done.naked += 1
     done.naked_seconds = max(done.naked_seconds, (clock.now() - since).total_seconds())
     naked.tell(ledger, *where, cover.symbol, since)
+
+
+def _begun(run: Run, cover: Cover) -> Cover:
+    """With its naked interval open, since the change that uncovered it."""
+    if cover.naked_since is not None:
+        return cover
+    ledger, where = run.ledger, (cover.position_id, cover.venue)
+    since = naked.uncovered_at(ledger, *where, cover.symbol)
+    naked.begin(ledger, *where, why="no stop rests", since=since)
+    return replace(cover, naked_since=since)
 
 
 def _tell(run: Run, cover: Cover, kind: str, why: str) -> None:
