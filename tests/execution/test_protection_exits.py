@@ -1,0 +1,263 @@
+"""Exits with a stop resting: lifted first, covered again for what is left; stops that trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from execution_bench import Bench
+from protection_bench import (
+    assert_protected,
+    buy,
+    close_reason,
+    intervals,
+    kinds,
+    next_run,
+    protected,
+    resting,
+)
+from test_races import at_once
+
+from shared.execution import leaving, protecting
+from shared.execution.protecting import Protection
+from shared.ledger import positions
+from shared.run import Run
+
+
+def test_an_exit_lifts_the_stop_and_sells_what_is_held(bench: Bench) -> None:
+    position_id = protected(bench)
+    desk, held = next_run(bench), bench.held()
+    results = desk.exit(position_id, reason="target")
+    assert [(r.outcome, r.filled_quantity) for r in results] == [("FILLED", held)]
+    desk.protect()
+    assert desk.settle() == [position_id]
+    assert close_reason(bench, position_id) == "target"
+    assert bench.venues["binance"].stops == {}
+    assert [row["why"] for row in intervals(bench)] == ["no stop rests", "exit: target"]
+    assert all(row["seconds"] is not None for row in intervals(bench))
+
+
+@pytest.mark.parametrize("share", ["0.5", "0.001", "0"])
+def test_what_an_exit_has_not_sold_is_protected_again(bench: Bench, share: str) -> None:
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    venue.fill_share = Decimal(share)
+    desk = next_run(bench)
+    desk.exit(position_id, reason="target")
+    desk.protect()
+    assert bench.held() > 0
+    assert_protected(bench)
+
+
+def test_what_an_unknown_exit_may_sell_is_not_protected_but_the_rest_is(bench: Bench) -> None:
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    desk = next_run(bench)
+    venue.next_submit = "lose request"
+    desk.exit(position_id, reason="partial_profit", fraction=Decimal("0.5"))
+    held, done = bench.held(), desk.protect()
+    assert resting(venue) == [(held - Decimal("0.298"), Decimal("98.00"))]
+    assert done.naked == 1  # half of it, as far as anybody knows
+    assert_protected(bench)
+
+
+def test_below_the_stop_the_rest_of_an_exit_is_not_protected(bench: Bench) -> None:
+    """The venue would refuse the stop; the loop sells on, and the interval stays open."""
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    venue.fill_share = Decimal("0.5")
+    desk = next_run(bench)
+    venue.mid = Decimal("97.5")  # without a trigger: the price fell while the stop was lifted
+    desk.exit(position_id, reason="stop")
+    sent, done = len(venue.sent), desk.protect()
+    assert (len(venue.sent), done.naked, venue.stops) == (sent, 1, {})
+    assert intervals(bench)[-1] == {"why": "exit: stop", "seconds": None}
+
+
+@pytest.mark.parametrize("fault", ["fail", "ignore"])
+def test_an_exit_whose_cancel_failed_waits_under_its_stop(bench: Bench, fault: str) -> None:
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    venue.next_cancel = fault
+    desk, sent = next_run(bench), len(venue.sent)
+    assert desk.exit(position_id, reason="target") == []
+    assert len(venue.sent) == sent
+    assert len(venue.stops) == 1
+    assert kinds(bench) == ["STOP_NOT_CANCELLED", "EXIT_DELAYED"]
+    assert [r.outcome for r in next_run(bench).exit(position_id, reason="target")] == ["FILLED"]
+
+
+def test_a_stop_that_fills_while_an_exit_lifts_it_leaves_nothing_to_sell(bench: Bench) -> None:
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    venue.next_cancel = "fill first"
+    desk, sent = next_run(bench), len(venue.sent)
+    assert desk.exit(position_id, reason="target") == []
+    assert (len(venue.sent), bench.held(), venue.account["BTC"]) == (sent, 0, 0)
+    desk.protect()
+    assert desk.settle() == [position_id]
+    assert close_reason(bench, position_id) == "stop"
+
+
+# Triggered stops --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("high", "reason"), [(None, "stop"), ("102", "stop"), ("103", "trailing")])
+def test_a_triggered_stop_closes_the_position(bench: Bench, high: Any, reason: str) -> None:
+    """One that has trailed is the trailing stop doing its work, as where the loop sees it first."""
+    position_id = protected(bench)
+    bench.ledger.execute("UPDATE positions SET high_water_price = %s", (high,))
+    venue = bench.venues["binance"]
+    venue.move("97.9")
+    desk = next_run(bench)
+    desk.protect()
+    assert desk.settle() == [position_id]
+    assert close_reason(bench, position_id) == reason
+    assert kinds(bench)[-1] == "STOP_TRIGGERED"
+    fill = bench.ledger.one("SELECT price FROM fills WHERE side = 'sell'")
+    assert fill == {"price": Decimal("97.85")}
+    log = bench.ledger.one("SELECT slippage_bps FROM order_log WHERE purpose = 'protect'")
+    assert log is not None
+    assert round(log["slippage_bps"], 1) == Decimal("15.3")  # against its own trigger
+
+
+def test_a_stop_that_the_price_has_jumped_is_sold_by_the_loop(bench: Bench) -> None:
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    venue.move("90")  # below its limit of 96.04
+    desk = next_run(bench)
+    assert len(venue.stops) == 1
+    assert [r.outcome for r in desk.exit(position_id, reason="stop")] == ["FILLED"]
+    assert desk.settle() == [position_id]
+    assert close_reason(bench, position_id) == "stop"
+
+
+def test_a_stop_that_fills_in_part_rests_on_for_what_is_held(bench: Bench) -> None:
+    protected(bench)
+    venue = bench.venues["binance"]
+    venue.fill_share = Decimal("0.5")
+    venue.move("97.9")
+    desk = next_run(bench)
+    desk.protect()
+    assert_protected(bench)
+    venue.fill_share = Decimal(1)
+    venue.move("97.9")
+    desk = next_run(bench)
+    desk.protect()
+    assert len(desk.settle()) == 1
+
+
+# Parts ------------------------------------------------------------------------------------------
+
+
+def part(bench: Bench, position_id: int) -> list[str]:
+    desk = next_run(bench)
+    results = desk.exit(position_id, reason="partial_profit", fraction=Decimal("0.5"))
+    desk.protect()
+    return [result.outcome for result in results]
+
+
+@pytest.mark.parametrize("fault", ["lose answer", "lose request"])
+def test_a_part_of_unknown_fate_is_not_sold_again(bench: Bench, fault: str) -> None:
+    """The run that sent it may have died before it could note that a part was taken."""
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    held, venue.next_submit = bench.held(), fault
+    assert part(bench, position_id) == ["UNKNOWN"]
+    assert part(bench, position_id) == []
+    assert venue.account["BTC"] >= held / 2
+    assert_protected(bench)
+
+
+@pytest.mark.parametrize("what", ["reject", "nothing filled"])
+def test_a_part_that_sold_nothing_may_be_tried_again(bench: Bench, what: str) -> None:
+    position_id = protected(bench)
+    venue = bench.venues["binance"]
+    if what == "reject":
+        venue.next_submit = "reject"
+    else:
+        venue.fill_share = Decimal(0)
+    assert part(bench, position_id) in (["REJECTED"], ["NOT_FILLED"])
+    venue.fill_share = Decimal(1)
+    assert part(bench, position_id) == ["FILLED"]
+    assert part(bench, position_id) == []
+    assert_protected(bench)
+
+
+def test_a_killed_run_has_taken_its_part(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    position_id = protected(bench)
+    monkeypatch.setattr(positions, "mark_partial_taken", None)  # never reached
+    assert part(bench, position_id) == ["FILLED"]
+    assert part(bench, position_id) == []
+
+
+# Two workflows ----------------------------------------------------------------------------------
+
+
+def test_two_workflows_place_one_stop(
+    bench: Bench, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buy(bench)
+    venue = bench.venues["binance"]
+    venue.account["BTC"] += Decimal(5)  # the venue itself would take a second one
+    bench.time.advance(minutes=1)
+    bench.see_prices()
+    runs = [bench.run("trading_loop"), bench.run("position_manager")]
+    at_once(monkeypatch, database_url, [(run, _protecting(bench)) for run in runs])
+    assert len(venue.stops) == 1
+    venue.account["BTC"] -= Decimal(5)
+    next_run(bench).protect()
+    assert_protected(bench)
+
+
+def test_the_gate_keeps_a_second_stop_out_whatever_its_key(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that count the stops differently: the holding control denies the second."""
+    protected(bench)
+    from shared.execution import covers
+
+    real = covers.of_position
+    uncovered = {"stops": 0, "resting": Decimal(0), "resting_stop_price": None}
+
+    def stale(*arguments: Any) -> Any:
+        cover = real(*arguments)
+        assert cover is not None
+        return covers.Cover(**vars(cover) | uncovered)
+
+    monkeypatch.setattr(
+        covers, "of_pod", lambda ledger: [stale(ledger, row["position_id"], "binance")
+                                          for row in ledger.query("SELECT * FROM positions")]
+    )  # fmt: skip
+    monkeypatch.setattr(covers, "of_position", stale)
+    desk = next_run(bench)
+    assert desk.protect().refused == 1
+    assert len(bench.venues["binance"].stops) == 1
+    why = bench.ledger.one("SELECT detail->>'why' AS why FROM events WHERE kind = 'STOP_DENIED'")
+    assert why is not None
+    assert why["why"].startswith("HOLDING_EXCEEDED")
+
+
+def test_one_leaves_while_the_other_protects(
+    bench: Bench, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position_id = buy(bench)
+    venue = bench.venues["binance"]
+    venue.account["BTC"] += Decimal(5)
+    bench.time.advance(minutes=1)
+    bench.see_prices()
+
+    def leave(run: Run) -> Any:
+        return leaving.leave(run, bench.venues, position_id, reason="stop", fraction=Decimal(1))
+
+    runs = [bench.run("trading_loop"), bench.run("position_manager")]
+    at_once(monkeypatch, database_url, [(runs[0], _protecting(bench)), (runs[1], leave)])
+    assert (
+        len([t for t in venue.sent if t.side == "sell"]) == 1
+    )  # the gate lets one of them through
+
+
+def _protecting(bench: Bench) -> Callable[[Run], Any]:
+    return lambda run: protecting.protect(run, bench.venues, Protection())
