@@ -21,29 +21,13 @@ from typing import Any
 
 import pytest
 from capture_server import FAULTS, Capture, Captured, listen
+from captured_venue import NOW, OWN_ID, SYMBOL, VENUES, adapter, ticket
 
-from deploy.local.wire.client import key_variables, make_credentials
-from shared import cache, calls, clock, config
+from shared import clock
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution import intents
-from shared.execution.types import OrderTicket
-from shared.execution.venues import clients
 from shared.execution.venues.ccxt_venue import CcxtVenue
-from shared.execution.venues.dialects import DIALECTS
-from shared.execution.venues.markets import Catalogue
 
-NOW = datetime(2025, 5, 6, 12, tzinfo=UTC)
-SYMBOL = "BTC/USDT"
-VENUES = ("binance", "binanceus", "coinbase", "kraken")
 CCXT_VERSION = "4.5.90"
-MARKET_IDS = {
-    "binance": "BTCUSDT",
-    "binanceus": "BTCUSDT",
-    "coinbase": "BTC-USDT",
-    "kraken": "XBTUSDT",
-}
-OWN_ID = intents.client_order_id("captured")
-CREDENTIALS = make_credentials(5)
 
 # A venue's answer to a request, one a route; only what ccxt reads from it.
 BINANCE_ORDER = {
@@ -115,62 +99,9 @@ def capture() -> Iterator[Capture]:
 
 @pytest.fixture(params=VENUES)
 def venue(request: pytest.FixtureRequest, capture: Capture) -> Iterator[CcxtVenue]:
-    """The adapter as it is built for live trading, but for the address and the known market."""
-    name = request.param
-    variables = {"SIMULATED_WIRE_URL": capture.base_url, "VENUES": ",".join(VENUES)}
-    variables |= key_variables(CREDENTIALS)
     clock.install(lambda: clock.to_ms(NOW))
-    log = calls.CallLog()
-    client = clients.client(config.load(variables), name)
-    client.set_markets([market(MARKET_IDS[name])])
-    yield CcxtVenue(
-        name,
-        client,
-        DIALECTS[name],
-        Catalogue(name, client, (SYMBOL,), cache.Cache(None, "test", log)),
-        log,
-    )
+    yield adapter(request.param, capture.base_url)
     clock.install(None)
-
-
-def market(market_id: str) -> dict[str, Any]:
-    kinds = dict.fromkeys(
-        ("margin", "swap", "future", "option", "contract", "linear", "inverse"), False
-    )
-    return kinds | {
-        "id": market_id,
-        "symbol": SYMBOL,
-        "base": "BTC",
-        "quote": "USDT",
-        "baseId": "BTC",
-        "quoteId": "USDT",
-        "type": "spot",
-        "spot": True,
-        "active": True,
-        "precision": {"price": 0.1, "amount": 0.00001},
-        "limits": {
-            "amount": {"min": 0.001, "max": None},
-            "price": {"min": None, "max": None},
-            "cost": {"min": 5, "max": None},
-        },
-        "taker": 0.001,
-        "maker": 0.001,
-        "info": {"orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT"]},
-    }
-
-
-def ticket(venue: CcxtVenue, side: str, time_in_force: str, **changes: Any) -> OrderTicket:
-    made = OrderTicket(
-        client_order_id=OWN_ID,
-        venue=venue.name,
-        symbol=SYMBOL,
-        side=side,  # type: ignore[arg-type]
-        order_type="limit",
-        time_in_force=time_in_force,  # type: ignore[arg-type]
-        quantity=Decimal("0.01"),
-        limit_price=Decimal("99000.1"),
-    )
-    return replace(made, **changes)
 
 
 # A kind of order: its side and time in force, and what else its ticket holds.

@@ -76,7 +76,8 @@ def _build(config: Config, venue: str, api_key: str | None, secret: str | None) 
     built.milliseconds = lambda: clock.now_ms() + built.options[OFFSET_OPTION]
     built.seconds = lambda: built.milliseconds() // 1000
     if venue == "kraken":
-        built.nonce = _increasing_nonce
+        # ccxt reads its own last nonce back as a float, which would round ours
+        built.nonce = built.incrementing_nonce = _increasing_nonce
     if config.simulated_wire_url is not None:
         _redirect(built, f"{config.simulated_wire_url}/{venue}")
     return built
