@@ -11,7 +11,7 @@ UV     ?= uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint typecheck format lock clean
+.PHONY: help setup setup-dev run test sweep lint typecheck format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ run: setup  ## run the loop; ARGS="..." are passed on
 
 test: setup-dev  ## run the tests; ARGS="..." are passed on
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+sweep: setup  ## kill and break every external call of a run; ARGS="--pairs 10000 --days 30"
+	@$(BIN)/python -m deploy.local.sweep $(ARGS)
 
 lint: setup-dev  ## style and common mistakes
 	@$(BIN)/ruff check .

@@ -1,0 +1,62 @@
+"""The processes that share a sweep, and what they report."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import time
+from collections import Counter
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from deploy.local.sweep.campaign import Plan, Worker
+from deploy.local.sweep.report import Report
+
+_TOLD_EVERY_S = 15.0
+
+
+def sweep(plan: Plan, console: Console) -> Report:
+    """Let the workers do it, and tell how far they are."""
+    context = multiprocessing.get_context("spawn")
+    messages: multiprocessing.Queue[dict[str, Any]] = context.Queue()
+    workers = [
+        context.Process(target=_work, args=(plan, share, messages)) for share in range(plan.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    report, told_at, kinds, failed = Report(), time.monotonic(), Counter[str](), ""
+    while kinds["done"] + kinds["failed"] < plan.workers:
+        try:
+            message = messages.get(timeout=1.0)
+        except queue.Empty:
+            if not any(worker.is_alive() for worker in workers):
+                failed = failed or "every worker has ended without a word"
+                break
+            continue
+        kinds[message["kind"]] += 1
+        report.add(message)
+        failed = message.get("error", failed) if message["kind"] == "failed" else failed
+        if time.monotonic() - told_at > _TOLD_EVERY_S:
+            told_at = time.monotonic()
+            _tell(console, report, message)
+    for worker in workers:
+        worker.join()
+    if failed:
+        report.unprepared["a worker"] = failed
+    return report
+
+
+def _tell(console: Console, report: Report, message: dict[str, Any]) -> None:
+    tally = report.tallies["ours"]
+    console.print(
+        f"{message.get('scenario', message.get('stage', ''))}: "
+        f"{sum(tally.cases.values()):,} cases, {tally.runs:,} runs, "
+        f"{len(tally.failures):,} with violations",
+        highlight=False,
+    )
+
+
+def _work(plan: Plan, share: int, messages: multiprocessing.Queue[dict[str, Any]]) -> None:
+    uvloop.run(Worker(plan, share, messages.put).run())
