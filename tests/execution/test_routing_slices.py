@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -341,3 +342,39 @@ def test_a_repeat_of_the_run_sends_nothing(bench: Bench) -> None:
     (again,) = slices.work(bench.run(), bench.venues, parent, may_buy=True)
     assert again.outcome == "FILLED"  # what came of it the first time
     assert sent(*bench.venues.values()) == [WHOLE]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_trouble_makes_it_buy_more_than_is_due(
+    make_bench: Callable[..., Bench], seed: int
+) -> None:
+    """A parent's whole life under random trouble, judged by what the venues have really filled."""
+    chance = random.Random(seed)
+    venues = [ScriptedVenue(name) for name in ("binance", "coinbase", "kraken")]
+    bench = make_bench(*venues)
+    entered(bench, urgency="normal").work()
+    (parent,) = parents.working(bench.ledger)
+    for _ in range(13):
+        bench.ledger.execute("DELETE FROM prices")
+        for venue in venues:
+            mid = Decimal(100) + Decimal(chance.randrange(-10, 11)) / 100
+            shows(venue, (float(mid + Decimal("0.05")), chance.choice([0.05, 0.06, 1000.0])))
+            venue.move(mid)
+            venue.fill_share = Decimal(chance.choice(["0", "0.5", "1", "1"]))
+            venue.next_submit = chance.choice(["", "", "", "reject", "lose answer", "lose request"])
+            venue.hides_orders = chance.random() < 0.1
+        if chance.random() < 0.2:
+            bench.time.advance(minutes=1)  # a run is missed
+        desk = bench.desk()
+        desk.reconcile()
+        chance.choice(venues).down = chance.random() < 0.2
+        desk.work()
+        desk.work()  # a repeat of the same minute
+        for venue in venues:
+            venue.down = False
+        bought = sum((fill.quantity for venue in venues for fill in venue.executions), Decimal(0))
+        slices_due = int((clock.now() - parent.created_at) / timedelta(minutes=1)) + 1
+        assert bought <= parent.quantity * min(slices_due, parent.slices) / parent.slices
+        known, in_flight = parents.progress(bench.ledger, parent.parent_id)
+        assert known <= bought <= known + in_flight
+    assert bought > 0

@@ -292,3 +292,61 @@ def test_where_no_venue_tells_its_minimum_nothing_is_opened(
     with pytest.raises(OrderDenied, match="MARKET_RULES_MISSING: symbol=BTC/USDT"):
         desk.enter(bench.entry())
     assert bench.ledger.query("SELECT 1 FROM positions") == []
+
+
+# Inside an intent's transaction -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "quantity", "denied"),
+    [
+        (0, "0.05", None),  # 0.0995 are due, 0.049 of them filled
+        (0, "0.051", "due=0.0995"),
+        (1, "0.15", None),  # 0.199 are due
+        (1, "0.151", "due=0.1990"),
+        (12, "0.846", None),  # in overtime the whole, and never more
+        (12, "0.847", "due=0.8955"),
+        (None, "0.847", "due=0.8955"),
+    ],
+)
+def test_a_parent_takes_no_more_than_is_due(
+    bench: Bench, number: int | None, quantity: str, denied: str | None
+) -> None:
+    bench.venues["binance"].fill_share = Decimal("0.5")
+    start(bench)
+    bench.ledger.execute("UPDATE orders SET filled_quantity = 0.049")
+    (parent,) = parents.working(bench.ledger)
+    with bench.ledger.transaction():
+        if denied is None:
+            parents.hold_working(bench.ledger, parent.parent_id, number, Decimal(quantity))
+            return
+        with pytest.raises(OrderDenied, match=f"PARENT_EXCEEDED: .*{denied}"):
+            parents.hold_working(bench.ledger, parent.parent_id, number, Decimal(quantity))
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "in_flight"),
+    [
+        ("SENDING", None, "0.099"),
+        ("UNKNOWN", None, "0.099"),
+        ("ACKNOWLEDGED", "open", "0.069"),
+        ("ACKNOWLEDGED", "cancelled", "0"),
+        ("REJECTED", None, "0"),
+        ("DEAD", None, "0"),
+        ("DEAD", "cancelled", "0"),  # it was there after all: what it filled counts
+    ],
+)
+def test_what_counts_as_filled_and_in_flight(
+    bench: Bench, state: str, status: str | None, in_flight: str
+) -> None:
+    start(bench)
+    (parent,) = parents.working(bench.ledger)
+    bench.ledger.execute("UPDATE intents SET state = %s", (state,))
+    if status is None:
+        bench.ledger.execute("DELETE FROM fills; DELETE FROM orders")
+    else:
+        bench.ledger.execute("UPDATE orders SET filled_quantity = 0.03, status = %s", (status,))
+    expected = (Decimal("0.03") if status else Decimal(0), Decimal(in_flight))
+    assert parents.progress(bench.ledger, parent.parent_id) == expected
+    (again,) = parents.working(bench.ledger)
+    assert (again.filled_quantity, again.in_flight_quantity) == expected
