@@ -62,7 +62,7 @@ FAILURES: dict[Reason, tuple[str, str]] = {
     Reason.MIN_QUANTITY: ("BASE_SIZE_TOO_SMALL", "Order size is below the minimum"),
     Reason.MIN_NOTIONAL: ("QUOTE_SIZE_TOO_SMALL", "Order value is below the minimum"),
     Reason.STOP_WOULD_TRIGGER: (
-        "STOP_PRICE_ABOVE_LAST_TRADE_PRICE",
+        "PREVIEW_STOP_PRICE_ABOVE_LAST_TRADE_PRICE",
         "Stop price would trigger immediately",
     ),
     Reason.POST_ONLY_WOULD_TAKE: ("INVALID_LIMIT_PRICE_POST_ONLY", "Post only would take"),
@@ -379,7 +379,10 @@ def accepted(order: Order) -> JSON:
 
 
 def rejected(reason: Reason, detail: str, given_configuration: Any) -> JSON:
+    """A refusal in the form of an answer; those that its preview gives are named after it."""
     code, message = FAILURES[reason]
+    if "STOP_DIRECTION_STOP_UP" in str(given_configuration):
+        code = code.replace("PRICE_ABOVE", "PRICE_BELOW")
     return {
         "success": False,
         "failure_reason": "UNKNOWN_FAILURE_REASON",
@@ -389,7 +392,7 @@ def rejected(reason: Reason, detail: str, given_configuration: Any) -> JSON:
             "message": message,
             "error_details": detail,
             "new_order_failure_reason": code,
-            "preview_failure_reason": f"PREVIEW_{code}",
+            "preview_failure_reason": code if code.startswith("PREVIEW_") else f"PREVIEW_{code}",
         },
         "order_configuration": given_configuration,
     }

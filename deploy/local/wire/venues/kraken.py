@@ -159,7 +159,7 @@ class Kraken(KrakenMarket):
             raise Refused(Reason.BAD_PARAMETER, "cl_ord_id")
         user_reference = _user_reference(params)
         if client_order_id is not None and user_reference is not None:
-            raise Refused(Reason.BAD_PARAMETER, "cl_ord_id and userref exclude each other")
+            raise Refused(Reason.BAD_PARAMETER, "cl_ord_id: excludes userref")
         self._check_deadline(params)
         flags = params.get("oflags", "").split(",")
         in_quote = "viqc" in flags
