@@ -22,7 +22,7 @@ def of_settings(settings: Config) -> Iterator[Check]:
 
 
 def of_ledger(ledger: Ledger) -> Iterator[Check]:
-    """The trading state, and that no position is open that exists on paper only."""
+    """The trading state, and that every open position was bought live."""
     present = state.read(ledger)
     if present.state == "HALTED":
         advice = "look into it, then `trading-loop rearm --reason TEXT`"
@@ -31,7 +31,7 @@ def of_ledger(ledger: Ledger) -> Iterator[Check]:
         yield Check("trading state", "WARN", f"REDUCING: {present.reason}", "nothing is bought yet")
     else:
         yield Check("trading state", "OK", present.state)
-    yield _paper_positions(ledger)
+    yield _other_positions(ledger)
 
 
 def of_keys(settings: Config) -> Iterator[Check]:
@@ -91,17 +91,15 @@ def _keys(settings: Config, name: str) -> Check:
     return Check(title, "FAIL", "not set", f"set {family}_API_KEY and {family}_SECRET")
 
 
-def _paper_positions(ledger: Ledger) -> Check:
-    from shared.execution.venues.paper import PAPER_PREFIX
-
+def _other_positions(ledger: Ledger) -> Check:
     rows = ledger.query(
         "SELECT DISTINCT p.position_id, p.symbol FROM positions p JOIN intents i "
-        "USING (position_id) JOIN orders o USING (intent_id) WHERE p.pod = %s "
-        "AND p.closed_at IS NULL AND starts_with(o.venue_order_id, %s) ORDER BY p.position_id",
-        (ledger.pod, PAPER_PREFIX),
+        "USING (position_id) WHERE p.pod = %s AND p.closed_at IS NULL "
+        "AND i.mode IS DISTINCT FROM 'live' ORDER BY p.position_id",
+        (ledger.pod,),
     )
     if not rows:
-        return Check("paper positions", "OK", "none is open")
+        return Check("positions", "OK", "none is open that was not bought live")
     shown = ", ".join(f"{row['position_id']} ({row['symbol']})" for row in rows)
-    advice = "close them first: what is held on paper cannot be sold on a venue"
-    return Check("paper positions", "FAIL", f"open: {shown}", advice)
+    advice = "close them first, or they would be sold from what the account really holds"
+    return Check("positions", "FAIL", f"open, and not bought live: {shown}", advice)

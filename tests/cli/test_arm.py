@@ -182,10 +182,8 @@ def test_a_ledger_without_a_migration_is_refused(
     assert arming.current(reopened(database_url)) is None
 
 
-def test_a_position_on_paper_has_to_be_closed_first(
-    database_url: str, venues: Capture, capsys: Any
-) -> None:
-    ledger = reopened(database_url)
+def hold(ledger: Ledger, mode: str | None) -> None:
+    """An open position with one order that was sent in ``mode``."""
     ledger.execute(
         "INSERT INTO positions (pod, symbol, strategy, opened_at, stop_price) "
         "VALUES ('test', 'BTC/USDT', 'momentum', now(), 90)"
@@ -198,11 +196,18 @@ def test_a_position_on_paper_has_to_be_closed_first(
         "now(), now(), 'ACKNOWLEDGED' FROM positions"
     )
     ledger.execute(
-        "INSERT INTO orders VALUES "
-        "('binance', 'paper-i', 'i', 'test', 'filled', 1, 1, 100, now(), now())"
+        "INSERT INTO orders VALUES ('binance', '7', 'i', 'test', 'filled', 1, 1, 100, now(), now())"
     )
+    ledger.execute("UPDATE intents SET mode = %s", (mode,))
+
+
+@pytest.mark.parametrize("mode", ["paper", "simulated", None])
+def test_a_position_that_was_not_bought_live_has_to_be_closed_first(
+    database_url: str, venues: Capture, capsys: Any, mode: str | None
+) -> None:
+    hold(reopened(database_url), mode)
     assert main(ARM) == 1
-    assert "(BTC/USDT)" in capsys.readouterr().err
+    assert "not bought live: 1 (BTC/USDT)" in capsys.readouterr().err
     assert arming.current(reopened(database_url)) is None
 
 
@@ -278,10 +283,7 @@ def test_disarming_revokes_and_is_recorded(database_url: str, venues: Capture, c
 def test_disarming_names_what_is_still_open_on_a_venue(
     database_url: str, venues: Capture, capsys: Any
 ) -> None:
-    test_a_position_on_paper_has_to_be_closed_first(database_url, venues, capsys)
-    ledger = reopened(database_url)
-    ledger.execute("UPDATE orders SET venue_order_id = '7'")
-    ledger.execute("UPDATE intents SET mode = 'live'")
+    hold(reopened(database_url), "live")
     assert main(ARM) == 0
     assert main(["disarm"]) == 0
     assert "Still open on a venue" in capsys.readouterr().err
