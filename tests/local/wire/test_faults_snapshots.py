@@ -13,7 +13,7 @@ from deploy.local.wire.faults import rules
 from deploy.local.wire.snapshots import MOST_SNAPSHOTS
 from tests.local.wire.conftest import RunningWire
 from tests.local.wire.fakes import START_MS
-from tests.local.wire.test_faults import ORDER, SYMBOL, VENUES, buy, control, ready_client
+from tests.local.wire.test_faults import ORDER, SYMBOL, VENUES, buy, control, orders, ready_client
 
 __all__ = ["control"]  # the fixture
 
@@ -64,6 +64,33 @@ def test_a_used_nonce_is_new_again(wire: RunningWire, control: WireProcess) -> N
         client.fetch_balance()
     control.restore(kept)
     client.fetch_balance()
+
+
+def test_a_venues_conditions_go_back(wire: RunningWire, control: WireProcess) -> None:
+    client = ready_client(wire, "kraken")
+    kept = control.snapshot()
+    control.configure_venue("kraken", status="cancel_only", query_lag_ms=3_000)
+    with pytest.raises(ccxt.BaseError):
+        buy(client)
+    assert orders(control, "kraken") == 0
+    control.restore(kept)
+    buy(client)
+    assert orders(control, "kraken") == 1
+
+
+@pytest.mark.parametrize(
+    ("venue", "settings", "words"),
+    [
+        ("mtgox", {}, "venue: expected one of binance"),
+        ("kraken", {"statuss": "online"}, "statuss: expected one of"),
+        ("kraken", {"query_lag_ms": -1}, "query_lag_ms"),
+    ],
+)
+def test_a_wrong_condition_is_told(
+    control: WireProcess, venue: str, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(WireFailed, match=words):
+        control.configure_venue(venue, **settings)
 
 
 def test_late_requests_and_counters_go_back(wire: RunningWire, control: WireProcess) -> None:
