@@ -255,7 +255,8 @@ class Exchange:
         if not ends or min(ends) > until_ms:
             return False
         order.timed_out = True
-        order.updated_ms = self._stamp(max(min(ends), order.placed_ms))
+        # An end that lies in the past was set only now: nothing has happened before the present.
+        order.updated_ms = self._stamp(max(min(ends), self.now_ms))
         self._close(order, Status.EXPIRED)
         return True
 

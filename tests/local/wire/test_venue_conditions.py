@@ -388,6 +388,24 @@ def test_kraken_takes_either_reference_or_client_id(client: Any) -> None:
         )
 
 
+# Orders that are not modelled are refused rather than made into others
+
+
+@pytest.mark.parametrize(
+    ("venue", "name", "value"),
+    [
+        ("binance", "icebergQty", 0.001),
+        ("coinbase", "attached_order_configuration", {"trigger_bracket_gtc": {}}),
+        ("kraken", "close", {"ordertype": "stop-loss", "price": 95_000}),
+        ("kraken", "starttm", "+60"),
+    ],
+)
+def test_what_is_not_modelled_is_refused(client: Any, name: str, value: Any) -> None:
+    with pytest.raises(ccxt.BaseError, match=name):
+        buy(client, 90_000, **{name: value})
+    assert client.fetch_open_orders(SYMBOL) == []
+
+
 # Client ids
 
 

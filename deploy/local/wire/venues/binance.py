@@ -188,6 +188,9 @@ class Binance(BinanceMarket):
 
     def _new_order(self, params: Params) -> JSON:
         symbol = self._symbol(params)
+        for name in ("icebergQty", "trailingDelta"):  # they would make another kind of order
+            if name in params:
+                raise failure(400, -1106, f"Parameter '{name}' sent when not required.")
         wire_type = params.get("type", "")
         order_type = _TYPES.get(wire_type)
         side = params.get("side", "").lower()

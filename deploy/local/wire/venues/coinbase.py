@@ -156,6 +156,8 @@ class Coinbase(CoinbaseMarket):
 
     def _request(self, body: dict[str, Any], configuration: Any) -> OrderRequest:
         client_order_id, side = body.get("client_order_id"), body.get("side")
+        if body.get("attached_order_configuration"):
+            raise Refused(Reason.BAD_PARAMETER, "attached_order_configuration: not supported")
         if not isinstance(client_order_id, str) or not client_order_id:
             raise Refused(Reason.BAD_PARAMETER, "client_order_id: expected text")
         if side not in ("BUY", "SELL"):

@@ -45,6 +45,7 @@ _TYPES: dict[str, OrderType] = {
 }
 _TIMES_IN_FORCE: dict[str, TimeInForce] = {"GTC": "GTC", "IOC": "IOC", "GTD": "GTD"}
 _MOST_DEADLINE_MS = 60_000
+_UNMODELLED = ("starttm", "displayvol", "leverage", "reduce_only")
 _ERRORS: dict[Reason, str] = {
     Reason.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
     Reason.PRICE_TICK: "EOrder:Tick size check failed",
@@ -160,6 +161,7 @@ class Kraken(KrakenMarket):
         user_reference = _user_reference(params)
         if client_order_id is not None and user_reference is not None:
             raise Refused(Reason.BAD_PARAMETER, "cl_ord_id: excludes userref")
+        _refuse_unmodelled(params)
         self._check_deadline(params)
         flags = params.get("oflags", "").split(",")
         in_quote = "viqc" in flags
@@ -296,6 +298,17 @@ def _of_client(orders: Iterable[Order], params: Params) -> list[Order]:
         if own_id in (None, order.client_order_id)
         and reference in (None, order.request.user_reference)
     ]
+
+
+def _refuse_unmodelled(params: Params) -> None:
+    """What would make another order than the one that is modelled is refused, not left out."""
+    for name, value in params.items():
+        if (
+            name.startswith("close[")
+            or name in _UNMODELLED
+            or (name, value) == ("trigger", "index")
+        ):
+            raise Refused(Reason.BAD_PARAMETER, name)
 
 
 def _user_reference(params: Params) -> int | None:
