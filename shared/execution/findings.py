@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
+
+TELL_AFTER = timedelta(minutes=10)
+"""For so long something about an order may be unknown before a person hears of it, then hourly."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution import fills, intents
-from shared.execution.findings import Reconciliation
+from shared.execution.findings import TELL_AFTER, Reconciliation
 from shared.execution.sending import import_fills
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts
@@ -52,7 +52,22 @@ def _refresh(run: Run, venue: Venue, row: Row, found: Reconciliation) -> bool:
     complete = import_fills(run, venue, row["intent_id"], order, row["sent_at"])
     if not complete:
         found.cannot_read(f"{venue.name}: fills of {row['intent_id']}")
+        if row["purpose"] != "protect" and clock.now() - row["sent_at"] > TELL_AFTER:
+            _tell_fills_missing(run, venue, row)
     return complete
+
+
+def _tell_fills_missing(run: Run, venue: Venue, row: Row) -> None:
+    """Not of a stop: it may have been resting for days when its first fill comes a little late."""
+    alerts.put(
+        run.ledger,
+        f"fills-missing:{row['intent_id']}:{clock.now():%Y-%m-%dT%H}",
+        "HIGH",
+        f"{venue.name}: fills of an order in {row['symbol']} are missing",
+        f"{row['venue_order_id']} on the venue, {row['intent_id']} to us, sent at "
+        f"{clock.iso(row['sent_at'])}: the venue says that it has filled and does not tell all its "
+        f"fills. No new positions are opened meanwhile.",
+    )
 
 
 def _tell_other_mode(run: Run, venue: Venue, row: Row) -> None:

@@ -9,20 +9,16 @@ stops new risk and is told to a person once it lasts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution import accounts, intents, strangers
-from shared.execution.findings import Reconciliation
+from shared.execution.findings import TELL_AFTER, Reconciliation
 from shared.execution.intents import QUARANTINE, Unresolved
 from shared.execution.owners import Owner
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events
 from shared.run import Run
-
-TELL_AFTER = timedelta(minutes=10)
-"""An order may be of unknown outcome for so long before a person hears of it, then hourly."""
 
 
 def resolve(run: Run, venues: Mapping[str, Venue], found: Reconciliation) -> None:

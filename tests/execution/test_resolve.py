@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 from execution_bench import Bench
 
-from shared.execution import resolving
 from shared.execution.desk import Desk
+from shared.execution.findings import TELL_AFTER
 from shared.execution.intents import QUARANTINE
 from shared.execution.venues.paper import PaperVenue
 
@@ -112,7 +112,7 @@ def test_a_person_hears_of_it_after_ten_minutes_and_then_once_an_hour(bench: Ben
     for minute in range(1, 100):
         bench.desk().reconcile(compare_accounts=False)
         told = [title for title in titles(bench) if title == UNKNOWN_ALERT]
-        over = timedelta(minutes=minute) > resolving.TELL_AFTER
+        over = timedelta(minutes=minute) > TELL_AFTER
         # sent one minute past midnight: told at 00:12, then with the hour
         assert len(told) == (0 if not over else 2 if minute >= 59 else 1)
     row = bench.ledger.one("SELECT body FROM alerts ORDER BY at LIMIT 1")
@@ -120,6 +120,23 @@ def test_a_person_hears_of_it_after_ten_minutes_and_then_once_an_hour(bench: Ben
     assert intent_id in row["body"]
     assert "2025-05-06T00:01:00Z" in row["body"]
     assert "ExchangeNotAvailable" in row["body"]
+
+
+def test_fills_that_a_venue_never_tells_are_told_to_a_person(bench: Bench) -> None:
+    venue = bench.venues["binance"]
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    venue.fills = lambda symbol, since: []  # type: ignore[method-assign]
+    desk.work()
+    for minute in range(1, 15):
+        found = bench.desk().reconcile(compare_accounts=False)
+        assert len(found.unread) == 1
+        assert titles(bench) == (
+            ["binance: fills of an order in BTC/USDT are missing"]
+            if timedelta(minutes=minute) > TELL_AFTER
+            else []
+        )
 
 
 def test_a_venue_that_is_not_configured_any_more_leaves_its_order_unknown(bench: Bench) -> None:
