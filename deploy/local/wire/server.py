@@ -61,12 +61,14 @@ class Wire:
 
     def app(self) -> web.Application:
         """The application, with the models' and Slack's stand-ins where they are installed."""
-        app = web.Application(client_max_size=1 << 20, middlewares=[self.faults.middleware()])
+        app = web.Application(client_max_size=1 << 20)
         for name in self.venues:
-            app.router.add_route("*", f"/{name}/{{path:.*}}", self._venue_handler(name))
-        app.router.add_get("/fng/", self._fear_greed)
+            handler = self.faults.guarded(self._venue_handler(name))
+            app.router.add_route("*", f"/{name}/{{path:.*}}", handler)
+        app.router.add_get("/fng/", self.faults.guarded(self._fear_greed))
         app.router.add_routes(control.routes(self))
         for prefix, stand_in in self._stand_ins().items():
+            stand_in.middlewares.append(self.faults.middleware())
             app.add_subapp(prefix, stand_in)
         return app
 

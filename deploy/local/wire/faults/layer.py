@@ -130,16 +130,26 @@ class FaultLayer:
         told = {"status": answer.status, "answer": answer.body.decode()}
         self.state.arrived.append(_late(late) | told)
 
-    def middleware(self) -> Middleware:
-        """What the application runs each request through; without rules it does nothing."""
+    def guarded(self, handler: Handler) -> Handler:
+        """``handler`` behind the layer. Without rules that costs one look at a list."""
 
-        @web.middleware
-        async def inject(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def guard(request: web.Request) -> web.StreamResponse:
             if not self.state.tallies:
                 return await handler(request)
             return await self._meet(request, handler)
 
-        return inject
+        return guard
+
+    def middleware(self) -> Middleware:
+        """The same for all handlers of an application, which aiohttp makes a little dearer."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if not self.state.tallies:
+                return await handler(request)
+            return await self._meet(request, handler)
+
+        return guard
 
     async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
