@@ -63,7 +63,7 @@ def allocate(
         for chosen in combinations(shares, size):
             plan = _cheapest(chosen, wanted, order_cost_quote)
             if plan is not None and (best is None or plan.rank < best.rank):
-                best = plan
+                best = plan  # of equals, the first: it has the fewest orders
     if best is None:
         return ()
     parts = [share.allocation(lots) for share, lots in best.parts]
@@ -104,8 +104,8 @@ class _Plan:
     cost: Decimal
 
     @property
-    def rank(self) -> tuple[int, Decimal, int]:
-        return -sum(lots for _, lots in self.parts), self.cost, len(self.parts)
+    def rank(self) -> tuple[int, Decimal]:
+        return -sum(lots for _, lots in self.parts), self.cost
 
 
 def _cheapest(chosen: Sequence[_Share], wanted: int, order_cost: Decimal) -> _Plan | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,6 +12,7 @@ import pytest
 from execution_bench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_venue import ScriptedVenue
 
 from shared.errors import OrderDenied, VenueUnavailable
 from shared.execution import parents
@@ -237,6 +240,16 @@ def test_an_older_decision_to_sell_does_not(bench: Bench) -> None:
     assert ended(bench) == ("WORKING", None)
 
 
+def test_a_decision_to_sell_says_nothing_of_the_core(bench: Bench) -> None:
+    """Decisions are about what is traded tactically; a rebalance has reasons of its own."""
+    start(bench)
+    bench.ledger.execute("UPDATE parent_orders SET purpose = 'rebalance'")
+    bench.time.advance(seconds=1)
+    decide(bench, "SELL", "BTC/USDT")
+    next_minute(bench)
+    assert ended(bench) == ("WORKING", None)
+
+
 @pytest.mark.parametrize("state", ["REDUCING", "HALTED"])
 def test_a_drawdown_or_a_halt_ends_it(bench: Bench, state: str) -> None:
     start(bench)
@@ -254,6 +267,17 @@ def test_a_sale_of_its_position_ends_it(bench: Bench) -> None:
     desk.exit(row["position_id"], reason="partial_profit", fraction=Decimal("0.6"))
     assert next_minute(bench) == []
     assert ended(bench) == ("CANCELLED", "its position is being sold")
+
+
+def test_an_older_sale_of_its_position_does_not(bench: Bench) -> None:
+    """Half was sold at a profit; afterwards it is added to."""
+    desk = start(bench)
+    (parent,) = parents.working(bench.ledger)
+    desk.exit(parent.position_id, reason="partial_profit", fraction=Decimal("0.6"))
+    bench.ledger.execute("UPDATE parent_orders SET state = 'CANCELLED'")
+    bench.time.advance(seconds=1)
+    desk.add(parent.position_id, Decimal(20), Decimal(100), "pyramid")
+    assert [result.outcome for result in next_minute(bench)] == ["FILLED"]
 
 
 def test_a_person_can_end_it(bench: Bench) -> None:
@@ -350,3 +374,20 @@ def test_what_counts_as_filled_and_in_flight(
     assert parents.progress(bench.ledger, parent.parent_id) == expected
     (again,) = parents.working(bench.ledger)
     assert (again.filled_quantity, again.in_flight_quantity) == expected
+
+
+@pytest.mark.parametrize(
+    ("min_quantity", "step", "slices"),
+    [("0.001", "0.001", 9), ("0.15", "0.001", 3), ("0.1", "0.2", 2)],  # 5, 15 and 20 USDT
+)
+def test_slices_are_large_enough_for_the_venue_that_asks_for_most(
+    make_bench: Callable[..., Bench], min_quantity: str, step: str, slices: int
+) -> None:
+    coarse = ScriptedVenue("kraken")
+    rules = replace(
+        coarse.rules("BTC/USDT"), min_quantity=Decimal(min_quantity), quantity_step=Decimal(step)
+    )
+    coarse.rules = lambda symbol: rules  # type: ignore[method-assign]
+    bench = make_bench(ScriptedVenue("binance"), coarse)
+    start(bench)
+    assert bench.ledger.query("SELECT slices FROM parent_orders") == [{"slices": slices}]
