@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from contract_venue import START, SYMBOLS, VENUES, on_wire, start, ticket
 
-from deploy.local.market.source import SourceSpec
-from deploy.local.wire.client import WireProcess, key_variables, start_wire
-from shared import cache, calls, clock, config
+from deploy.local.wire.client import WireProcess
+from shared import clock
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
 from shared.execution import intents
-from shared.execution.types import OrderTicket
-from shared.execution.venues import clients
 from shared.execution.venues.ccxt_venue import CcxtVenue
-from shared.execution.venues.dialects import DIALECTS
-from shared.execution.venues.markets import Catalogue
-
-START = datetime(2025, 5, 6, 12, tzinfo=UTC)
-VENUES = ("binance", "binanceus", "coinbase", "kraken")
-SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[WireProcess]:
-    spec = SourceSpec("simulated", SYMBOLS, clock.to_ms(START), 6, 7, None)
-    with start_wire(
-        spec,
-        now_ms=clock.to_ms(START),
-        balances={name: {"USDT": Decimal(100_000)} for name in VENUES},
-        seed=7,
-    ) as started:
+    with start() as started:
         yield started
 
 
 @pytest.fixture(params=VENUES)
-def venue(
-    request: pytest.FixtureRequest, wire: WireProcess, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[CcxtVenue]:
-    variables = {"SIMULATED_WIRE_URL": wire.base_url, "VENUES": ",".join(VENUES)}
-    variables |= key_variables(wire.credentials)
-    settings = config.load(variables)
+def venue(request: pytest.FixtureRequest, wire: WireProcess) -> Iterator[CcxtVenue]:
     clock.install(lambda: clock.to_ms(START))
-    log = calls.CallLog()
-    client = clients.client(settings, request.param)
-    catalogue = Catalogue(request.param, client, SYMBOLS, cache.Cache(None, "test", log))
-    yield CcxtVenue(request.param, client, DIALECTS[request.param], catalogue, log)
+    yield on_wire(request.param, wire)
     clock.install(None)
-
-
-def ticket(venue: CcxtVenue, side: str = "buy", quantity: str = "0.01", **changes: object):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    book = venue.book("BTC/USDT")
-    rules = venue.rules("BTC/USDT")
-    edge = Decimal(str(book.asks[0][0])) * Decimal("1.002")
-    if side == "sell":
-        edge = Decimal(str(book.bids[0][0])) * Decimal("0.998")
-    price = (edge / rules.price_tick).to_integral_value() * rules.price_tick
-    made = OrderTicket(
-        client_order_id=intents.client_order_id(f"{venue.name}{next(_numbers)}"),
-        venue=venue.name,
-        symbol="BTC/USDT",
-        side=side,  # type: ignore[arg-type]
-        order_type="limit",
-        time_in_force="IOC",
-        quantity=Decimal(quantity),
-        limit_price=price,
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def test_rules_are_complete(venue: CcxtVenue) -> None:
