@@ -1,18 +1,22 @@
 """Which symbols a venue lists, with their grids and fees: read once, kept in the cache.
 
 Loading all markets of a venue costs a second and 120 MiB, so a run takes the few that it trades
-from Redis, and only a run that finds nothing there asks the venue.
+from Redis, or from the ledger when Redis is lost, and only a run that finds nothing asks the venue.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from shared import clock
 from shared.cache import Cache
 from shared.errors import OrderRejected, VenueUnavailable
 from shared.execution.types import MarketRules, OrderTicket
+from shared.ledger.connection import Ledger
 from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
@@ -53,12 +57,20 @@ def _refused(ticket: OrderTicket, name: str, value: object, expected: str) -> Or
 class Catalogue:
     """The markets that this system may touch on one venue."""
 
-    def __init__(self, name: str, client: Any, symbols: tuple[str, ...], cache: Cache) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: Any,
+        symbols: tuple[str, ...],
+        cache: Cache,
+        ledger: Callable[[], Ledger] | None = None,
+    ) -> None:
+        """``ledger`` gives one for the calling thread; it keeps a copy beside the cache's."""
         self._name = name
         self._client = client
         self._symbols = symbols
         self._cache = cache
-        self._key = f"markets:{name}"
+        self._ledger = ledger
 
     @property
     def loaded(self) -> bool:
@@ -66,19 +78,48 @@ class Catalogue:
         return bool(self._client.markets)
 
     def ensure(self) -> None:
-        """Give the client its markets, from the cache or else from the venue."""
+        """Give the client its markets: from the cache, from the ledger, or else from the venue.
+
+        All markets of a venue cross the network once in six hours, as long as one of the two
+        stores is there, however many processes start cold meanwhile.
+        """
         if self.loaded:
             return
-        stored = self._cache.get(self._key)
-        if stored is not None:
-            self._client.set_markets(json.loads(stored))
+        kept = self._cache.get(self._key)
+        if kept is not None:
+            self._client.set_markets(json.loads(kept))
             return
+        wanted = self._kept_in_ledger() or self._load()
+        self._client.set_markets(wanted)
+        self._cache.set(self._key, json.dumps(wanted, default=str).encode(), _TTL_SECONDS)
+
+    @property
+    def _key(self) -> str:
+        """Fees differ with keys, and a replay of other symbols wants others."""
+        whose = "account" if self._client.apiKey else "public"
+        return f"markets:{self._name}:{whose}:{','.join(self._symbols)}"
+
+    def _load(self) -> list[dict[str, Any]]:
         listed = self._client.load_markets()
         wanted = [listed[symbol] for symbol in listed if self._wanted(symbol)]
         self._add_fees(wanted)
-        self._client.set_markets(wanted)
-        text = json.dumps(wanted, default=str)
-        self._cache.set(self._key, text.encode(), _TTL_SECONDS)
+        if self._ledger is not None:
+            self._ledger().execute(
+                "INSERT INTO venue_catalogues (name, markets, loaded_at) VALUES (%s, %s, %s) "
+                "ON CONFLICT (name) DO UPDATE SET markets = excluded.markets, "
+                "loaded_at = excluded.loaded_at",
+                (self._key, json.dumps(wanted, default=str), clock.now()),
+            )
+        return wanted
+
+    def _kept_in_ledger(self) -> list[dict[str, Any]] | None:
+        if self._ledger is None:
+            return None
+        row = self._ledger().one(
+            "SELECT markets FROM venue_catalogues WHERE name = %s AND loaded_at > %s",
+            (self._key, clock.now() - timedelta(seconds=_TTL_SECONDS)),
+        )
+        return None if row is None else list(row["markets"])
 
     def rules(self, symbol: str) -> MarketRules:
         """The grid, minimums and fees of ``symbol``.

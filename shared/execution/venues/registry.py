@@ -61,7 +61,8 @@ def _refuse_mixture(run: Run, *, sends_orders: bool) -> None:
 def _open(run: Run, name: str, traffic: Traffic, *, sends_orders: bool) -> Venue:
     client = clients.client(run.config, name, private=sends_orders)
     dialect = DIALECTS[name]
-    catalogue = Catalogue(name, client, run.config.pairs, run.cache)
+    ledger = _ledger_by_thread(run)
+    catalogue = Catalogue(name, client, run.config.pairs, run.cache, ledger)
     if not sends_orders:
         public = CcxtPublic(name, client, dialect, catalogue, run.calls, traffic=traffic)
         return PaperVenue(public, run.ledger, protection=dialect.protection)
@@ -71,7 +72,6 @@ def _open(run: Run, name: str, traffic: Traffic, *, sends_orders: bool) -> Venue
             f"{family}_API_KEY, {family}_SECRET: expected both to send orders to {name}"
         )
     public = CcxtPublic(name, client, dialect, catalogue, run.calls, traffic=traffic)
-    ledger = _ledger_by_thread(run)
     time = VenueTime(
         name,
         client,
