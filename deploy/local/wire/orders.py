@@ -39,6 +39,7 @@ class Reason(StrEnum):
     PRICE_COLLAR = "price_collar"
     TOO_MANY_STOPS = "too_many_stops"
     END_IN_THE_PAST = "end_in_the_past"
+    DEADLINE_ELAPSED = "deadline_elapsed"
     CANCEL_ONLY = "cancel_only"
     POST_ONLY_MODE = "post_only_mode"
     MAINTENANCE = "maintenance"

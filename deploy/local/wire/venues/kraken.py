@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any
 
 from deploy.local.wire.orders import (
     Fill,
     Order,
-    OrderRequest,
-    OrderType,
     Reason,
     Refused,
-    TimeInForce,
 )
 from deploy.local.wire.venues import kraken_json as shape
 from deploy.local.wire.venues.base import (
@@ -23,29 +18,16 @@ from deploy.local.wire.venues.base import (
     Params,
     WireAnswer,
     WireRequest,
-    decimal,
     dump,
     integer,
     parameters,
     text,
 )
 from deploy.local.wire.venues.kraken_market import KrakenMarket, wrapped
+from deploy.local.wire.venues.kraken_requests import order_request, user_reference
 from deploy.local.wire.venues.signing import kraken_signature, same
-from shared import clock
 
 PAGE = 50
-_CLIENT_ID = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|[\x20-\x7e]{1,18}", re.IGNORECASE
-)
-_TYPES: dict[str, OrderType] = {
-    "limit": OrderType.LIMIT,
-    "market": OrderType.MARKET,
-    "stop-loss": OrderType.STOP,
-    "stop-loss-limit": OrderType.STOP_LIMIT,
-}
-_TIMES_IN_FORCE: dict[str, TimeInForce] = {"GTC": "GTC", "IOC": "IOC", "GTD": "GTD"}
-_MOST_DEADLINE_MS = 60_000
-_UNMODELLED = ("starttm", "displayvol", "leverage", "reduce_only")
 _ERRORS: dict[Reason, str] = {
     Reason.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
     Reason.PRICE_TICK: "EOrder:Tick size check failed",
@@ -57,6 +39,7 @@ _ERRORS: dict[Reason, str] = {
     Reason.POST_ONLY_WOULD_TAKE: "EOrder:Post only order",
     Reason.PRICE_COLLAR: "EOrder:Invalid price",
     Reason.END_IN_THE_PAST: "EGeneral:Invalid arguments:expiretm",
+    Reason.DEADLINE_ELAPSED: "EService:Deadline elapsed",
     Reason.CANCEL_ONLY: "EService:Market in cancel_only mode",
     Reason.POST_ONLY_MODE: "EService:Market in post_only mode",
     Reason.MAINTENANCE: "EService:Unavailable",
@@ -138,82 +121,12 @@ class Kraken(KrakenMarket):
 
     def _add_order(self, params: Params) -> JSON:
         """Place an order; with ``validate`` only check its inputs, which tells nothing of funds."""
-        request = self._order_request(params)
+        request = order_request(params, self._symbol, self.clock_ms)
         only_checks = params.get("validate", "false").lower() != "false"
         order = self.exchange.check(request) if only_checks else self.exchange.place(request)
         volume = request.quote_quantity or order.quantity
         answer: JSON = {"descr": {"order": shape.description(order, volume)}}
         return answer if only_checks else answer | {"txid": [shape.order_txid(order)]}
-
-    def _order_request(self, params: Params) -> OrderRequest:
-        order_type = _TYPES.get(params.get("ordertype", ""))
-        side = params.get("type")
-        time_in_force = _TIMES_IN_FORCE.get(params.get("timeinforce", "GTC"))
-        if order_type is None:
-            raise Refused(Reason.BAD_PARAMETER, "ordertype")
-        if side not in ("buy", "sell"):
-            raise Refused(Reason.BAD_PARAMETER, "type")
-        if time_in_force is None:
-            raise Refused(Reason.BAD_PARAMETER, "timeinforce")
-        client_order_id = params.get("cl_ord_id")
-        if client_order_id is not None and not _CLIENT_ID.fullmatch(client_order_id):
-            raise Refused(Reason.BAD_PARAMETER, "cl_ord_id")
-        user_reference = _user_reference(params)
-        if client_order_id is not None and user_reference is not None:
-            raise Refused(Reason.BAD_PARAMETER, "cl_ord_id: excludes userref")
-        _refuse_unmodelled(params)
-        self._check_deadline(params)
-        flags = params.get("oflags", "").split(",")
-        in_quote = "viqc" in flags
-        if in_quote and order_type is not OrderType.MARKET:
-            raise Refused(Reason.BAD_PARAMETER, "viqc")
-        volume, price, price2 = (decimal(params, name) for name in ("volume", "price", "price2"))
-        if volume is None:
-            raise Refused(Reason.BAD_PARAMETER, "volume")
-        limit = {OrderType.LIMIT: price, OrderType.STOP_LIMIT: price2}
-        if order_type in limit and limit[order_type] is None:
-            raise Refused(Reason.BAD_PARAMETER, "price")
-        stops = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
-        if stops and price is None:
-            raise Refused(Reason.BAD_PARAMETER, "price")
-        return OrderRequest(
-            symbol=self._symbol(params.get("pair", "")),
-            side="buy" if side == "buy" else "sell",
-            order_type=order_type,
-            time_in_force=time_in_force,
-            quantity=None if in_quote else volume,
-            quote_quantity=volume if in_quote else None,
-            limit_price=limit.get(order_type),
-            stop_price=price if stops else None,
-            client_order_id=client_order_id,
-            post_only="post" in flags,
-            expires_ms=self._end_ms(params) if time_in_force == "GTD" else None,
-            user_reference=user_reference,
-        )
-
-    def _check_deadline(self, params: Params) -> None:
-        """``deadline``: RFC 3339, at most a minute ahead; after it no order is made."""
-        given = params.get("deadline")
-        if given is None:
-            return
-        try:
-            deadline_ms = clock.to_ms(datetime.fromisoformat(given))
-        except ValueError:
-            raise Refused(Reason.BAD_PARAMETER, "deadline") from None
-        if deadline_ms > self.clock_ms + _MOST_DEADLINE_MS:
-            raise Refused(Reason.BAD_PARAMETER, "deadline")
-        if deadline_ms <= self.clock_ms:
-            raise _failure("EService:Deadline elapsed")
-
-    def _end_ms(self, params: Params) -> int | None:
-        """``expiretm``: seconds since 1970, or ``+`` and seconds from now."""
-        given = params.get("expiretm", "0")
-        seconds = given.removeprefix("+")
-        if not seconds.isdecimal():
-            raise Refused(Reason.BAD_PARAMETER, "expiretm")
-        if int(seconds) == 0:
-            return None
-        return int(seconds) * 1000 + (self.clock_ms if given.startswith("+") else 0)
 
     def _query_orders(self, params: Params) -> JSON:
         with_trades = params.get("trades", "").lower() == "true"
@@ -291,34 +204,13 @@ class Kraken(KrakenMarket):
 
 def _of_client(orders: Iterable[Order], params: Params) -> list[Order]:
     """Orders that pass the filters ``cl_ord_id`` and ``userref``; all without them."""
-    own_id, reference = params.get("cl_ord_id"), _user_reference(params)
+    own_id, reference = params.get("cl_ord_id"), user_reference(params)
     return [
         order
         for order in orders
         if own_id in (None, order.client_order_id)
         and reference in (None, order.request.user_reference)
     ]
-
-
-def _refuse_unmodelled(params: Params) -> None:
-    """What would make another order than the one that is modelled is refused, not left out."""
-    for name, value in params.items():
-        if (
-            name.startswith("close[")
-            or name in _UNMODELLED
-            or (name, value) == ("trigger", "index")
-        ):
-            raise Refused(Reason.BAD_PARAMETER, name)
-
-
-def _user_reference(params: Params) -> int | None:
-    """``userref``: 32 bits with a sign. Raises ``Refused`` where it is something else."""
-    given = params.get("userref")
-    if given is None:
-        return None
-    if not re.fullmatch(r"-?[0-9]{1,10}", given) or not -(2**31) <= int(given) < 2**31:
-        raise Refused(Reason.BAD_PARAMETER, "userref")
-    return int(given)
 
 
 def _message(error: Refused) -> str:
