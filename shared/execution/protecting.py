@@ -120,9 +120,9 @@ def _mended(run: Run, venue: Venue, rules: MarketRules, cover: Cover, done: Prot
     replaces = cover.stops > 0
     if replaces and clock.now() - run.event_at > _REPLACES_WITHIN:
         return cover
-    if replaces and not lift(run, venue, cover.position_id, why="replacing"):
-        return _again(run, cover)
-    cover = _again(run, cover)
+    if replaces:
+        lift(run, venue, cover.position_id, why="replacing")
+    cover = _again(run, cover)  # a stop whose cancel is not confirmed still counts as resting
     stop = covers.wanted(cover, rules)
     if book is None or stop.quantity == 0 or cover.stops or cover.unknown_stops:
         return cover

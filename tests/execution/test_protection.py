@@ -225,6 +225,17 @@ def test_a_cancel_of_unknown_outcome_is_followed_by_nothing(bench: Bench) -> Non
     assert intervals(bench)[1:] == [{"why": "replacing", "seconds": 60}]
 
 
+def test_a_cancel_may_be_carried_out_a_moment_after_its_answer(bench: Bench) -> None:
+    protected(bench)
+    venue = bench.venues["binance"]
+    stop_at(bench, "99")
+    desk, answered = next_run(bench), venue.order
+    earlier = [next(iter(venue.resting))]
+    venue.order = lambda *asked: earlier.pop() if earlier else answered(*asked)  # type: ignore[method-assign]
+    assert desk.protect().replaced == 1
+    assert_protected(bench)
+
+
 def test_a_stop_that_fills_while_it_is_cancelled_is_not_sent_again(bench: Bench) -> None:
     position_id = protected(bench)
     venue = bench.venues["binance"]
@@ -259,9 +270,10 @@ def test_an_unknown_stop_is_not_sent_again_until_it_is_resolved(bench: Bench, fa
     desk = next_run(bench)
     done = desk.protect()
     assert (done.refused, done.naked) == (1, 1)
-    sent = len(venue.sent)
+    sent, venue.down = len(venue.sent), True
     assert desk.protect().naked == 1
-    assert len(venue.sent) == sent
+    venue.down = False
+    assert (len(venue.sent), kinds(bench)) == (sent, [])  # nor was the venue asked for a book
     for _ in range(4):  # found, or dead after its quarantine
         desk = next_run(bench)
         desk.reconcile()
