@@ -57,12 +57,15 @@ class BaselineStage(Stage):
     def _due(self, minute: int) -> list[str]:
         return ["loop"]
 
-    def _has_settled(self, minutes: int, worked: int) -> bool:
+    def _has_settled(self, minutes: int, worked: int, *, open_before: bool) -> bool:
         return minutes >= _RECOVERY_MINUTES
 
     def _bought(self) -> Decimal:
         fills = self.world.accounts()[baselines.VENUE]["fills"]
         return sum((Decimal(fill["quantity"]) for fill in fills), Decimal(0))
+
+    def _is_at_rest(self) -> bool:
+        return True
 
     def _naked(self) -> bool:
         return False  # neither places a stop; what is compared is the entry

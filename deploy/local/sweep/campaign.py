@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ class Worker:
             f"{self._plan.seed} {stage.scenario.name} {kind} {number}"
         )
 
-    def _mine[T](self, cases: Any) -> Iterator[T]:
+    def _mine[T](self, cases: Iterable[T]) -> Iterator[T]:
         for index, case in enumerate(cases):
             if index % self._plan.workers == self._share:
                 yield case

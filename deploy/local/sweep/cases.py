@@ -20,7 +20,6 @@ from shared.ledger import parameters
 from shared.parameters import Parameters
 
 MAX_RECOVERY_MINUTES = 8
-_WORKED_RUNS = 2  # of the trading loop, without a fault, before the books are judged
 MAX_COST_QUOTE = Decimal(100)
 MAX_POSITIONS = 5
 _MINUTELY = ("circuit_breaker", "trading_loop")
@@ -198,7 +197,7 @@ class Stage:
             minute: the present one, or the next where nothing of it has run yet.
             todo: what is left to run of it; ``None`` for everything.
         """
-        world, worked = self.world, 0
+        world, worked, open_before = self.world, 0, False
         lane.begin(policy)
         if todo is None:
             world.advance(minute)
@@ -219,7 +218,8 @@ class Stage:
             result.minutes = minute - self.scenario.minute
             if result.minutes >= MAX_RECOVERY_MINUTES + 4 * bool(struck):
                 break
-            if self._has_settled(result.minutes, worked):
+            open_before = open_before or not self._is_at_rest()
+            if self._has_settled(result.minutes, worked, open_before=open_before):
                 break
             minute += 1
             world.advance(minute)
@@ -227,8 +227,13 @@ class Stage:
         if child is not None:
             await world.dismiss(lane, child)
 
-    def _has_settled(self, minutes: int, worked: int) -> bool:
-        return worked >= _WORKED_RUNS and evidence.is_at_rest(self.world.ledger)
+    def _has_settled(self, minutes: int, worked: int, *, open_before: bool) -> bool:
+        """Whether the books may be judged: one whole run of the loop has passed, and two where
+        an order was open or unknown in between, since that is what could be sent again."""
+        return worked >= 1 + open_before and self._is_at_rest()
+
+    def _is_at_rest(self) -> bool:
+        return evidence.is_at_rest(self.world.ledger)
 
     def _bought(self) -> Decimal:
         """In base, since the snapshot."""

@@ -26,15 +26,14 @@ class Mode(StrEnum):
     LATE_ARRIVAL = "late_arrival"
 
 
-_COMMON = (
-    Mode.KILL_BEFORE,
-    Mode.KILL_AFTER_EFFECT,
-    Mode.KILL_AFTER_ANSWER,
-    Mode.EXCEPTION_BEFORE,
-    Mode.EXCEPTION_AFTER,
-    Mode.TIMEOUT_BEFORE,
-)
-KILLS = frozenset({Mode.KILL_BEFORE, Mode.KILL_AFTER_EFFECT, Mode.KILL_AFTER_ANSWER})
+_READ = (Mode.KILL_BEFORE, Mode.EXCEPTION_BEFORE, Mode.TIMEOUT_BEFORE)
+_WRITE = (*_READ, Mode.KILL_AFTER_EFFECT, Mode.KILL_AFTER_ANSWER, Mode.EXCEPTION_AFTER)
+_READING_WORDS = {
+    "sql": ("connect", "SELECT", "BEGIN", "ROLLBACK"),
+    "redis": ("GET", "MGET", "AUTH", "HELLO", "CLIENT"),
+}
+_KRAKEN_WRITES = ("AddOrder", "CancelOrder", "EditOrder", "AmendOrder")
+_MODELS = ("openai", "anthropic")
 
 
 @dataclass(frozen=True, order=True)
@@ -82,14 +81,26 @@ class Fault:
 
 
 def modes_for(site: Site) -> tuple[Mode, ...]:
-    """The modes that mean something at ``site``.
+    """The modes that mean something of their own at ``site``.
 
-    A statement has no ``timeout_after``: PostgreSQL undoes what it cancels, and a client of
-    psycopg2 has no time-out of its own, so that it waits until the platform kills it, which is
-    ``kill_after_effect``. Only a request that changes something can arrive late.
+    A call that changes nothing has no effect to be before or after of: three modes cover it. A
+    statement has no ``timeout_after``: PostgreSQL undoes what it cancels, and psycopg2 has no
+    time-out of its own, so that it waits until the platform kills it: ``kill_after_effect``.
+    Only a request can arrive late.
     """
-    if site.protocol == "sql":
-        return _COMMON
-    if site.protocol == "http" and not site.name.startswith("http GET"):
-        return (*_COMMON, Mode.TIMEOUT_AFTER, Mode.LATE_ARRIVAL)
-    return (*_COMMON, Mode.TIMEOUT_AFTER)
+    if is_read(site):
+        return _READ
+    if site.protocol == "http":
+        return (*_WRITE, Mode.TIMEOUT_AFTER, Mode.LATE_ARRIVAL)
+    return _WRITE if site.protocol == "sql" else (*_WRITE, Mode.TIMEOUT_AFTER)
+
+
+def is_read(site: Site) -> bool:
+    """Whether the call leaves everything outside the process as it was."""
+    words = site.name.split(" ")
+    if site.protocol != "http":
+        return words[1] in _READING_WORDS[site.protocol]
+    _, method, service, path = words
+    if service == "kraken":  # asks for private data by POST, too
+        return not path.endswith(_KRAKEN_WRITES)
+    return method == "GET" or service in _MODELS

@@ -20,14 +20,14 @@ Pure functions over ``Evidence``. Each violation has a kind, by which the report
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from deploy.local.venue_check import trade_id
-from deploy.local.wire.rules import symbol_rules
+from deploy.local.wire.rules import VENUES, VenueName, symbol_rules
 from shared import clock
 
 Row = Mapping[str, Any]
@@ -59,12 +59,12 @@ class Evidence:
         accounts: of the venues, as the wire's control interface tells them.
     """
 
-    intents: list[Row]
-    orders: list[Row]
-    fills: list[Row]
+    intents: Sequence[Row]
+    orders: Sequence[Row]
+    fills: Sequence[Row]
     balances: Mapping[tuple[str, str], Decimal]
     accounts: Accounts
-    parents: list[Row] = field(default_factory=list)
+    parents: Sequence[Row] = ()
     epochs: frozenset[int] | None = None
     cost_quote: Decimal = Decimal(0)
     positions: int = 0
@@ -216,10 +216,11 @@ _CHECKS: tuple[Callable[[Evidence], Iterable[Violation]], ...] = (
 )
 
 
-def naked(accounts: Accounts) -> dict[str, Decimal]:
+def naked(accounts: Accounts) -> dict[VenueName, Decimal]:
     """By venue, what is held in base and could be sold there, where stops do not cover it."""
     found = {}
-    for venue, account in accounts.items():
+    for venue in VENUES:
+        account = accounts.get(venue, {"balances": {}})
         for currency, amounts in account["balances"].items():
             total = Decimal(amounts["free"]) + Decimal(amounts["locked"])
             symbol = f"{currency}/USDT"

@@ -54,7 +54,7 @@ class Snapshot:
 
     now_ms: int
     ledger: str
-    redis: dict[bytes, tuple[bytes, int]]
+    redis: dict[Any, tuple[Any, int]]
     wire: snapshots.Snapshot
 
 
@@ -152,7 +152,7 @@ class World:
     def save(self, name: str) -> Snapshot:
         """Remember this moment under ``name``; nothing may be running."""
         self._copy.save(name)
-        kept = {}
+        kept: dict[Any, tuple[Any, int]] = {}
         for key in self._redis.keys("*"):
             kept[key] = (self._redis.dump(key), max(0, self._redis.pttl(key)))
         return Snapshot(self.now_ms, name, kept, self.wire.snapshot())
