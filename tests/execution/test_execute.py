@@ -153,3 +153,27 @@ def test_an_equity_that_cannot_be_priced_is_not_written_and_told(
     assert len(bench.ledger.query("SELECT 1 FROM equity")) == rows
     told = bench.ledger.one("SELECT detail FROM events WHERE kind = 'EQUITY_UNMARKED'")
     assert told == {"detail": {"why": "equity: expected a price of BTC/USDT, found none"}}
+
+
+def test_what_was_bought_is_protected_in_the_same_run(bench: Bench, run_step: Any) -> None:
+    protection = run_step("BUY")["execution"]["protection"]
+    assert (protection["placed"], protection["stops"], protection["naked"]) == (1, 1, 0)
+    assert [ticket.side for ticket in bench.venues["binance"].sent] == ["buy", "sell"]
+    again = run_step("HOLD")["execution"]["protection"]
+    assert (again["placed"], again["stops"]) == (0, 1)
+
+
+def test_what_a_run_that_died_left_naked_is_protected_before_anything_else(
+    bench: Bench, run_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_step("BUY")
+    venue = bench.venues["binance"]
+    venue.cancel(next(iter(venue.stops)), "BTC/USDT")
+
+    def die(*arguments: Any) -> Any:
+        raise RuntimeError("after the first protection")
+
+    monkeypatch.setattr(subject, "manage_exits", die)
+    with pytest.raises(RuntimeError):
+        run_step("HOLD")
+    assert len(venue.stops) == 1

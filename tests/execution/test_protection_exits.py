@@ -20,7 +20,7 @@ from protection_bench import (
 )
 from test_races import at_once
 
-from shared.execution import leaving, protecting
+from shared.execution import leaving, naked, protecting
 from shared.execution.protecting import Protection
 from shared.ledger import positions
 from shared.run import Run
@@ -99,6 +99,23 @@ def test_a_stop_that_fills_while_an_exit_lifts_it_leaves_nothing_to_sell(bench: 
     desk.protect()
     assert desk.settle() == [position_id]
     assert close_reason(bench, position_id) == "stop"
+
+
+def test_a_halt_ends_entries_and_leaves_stops(bench: Bench) -> None:
+    protected(bench)
+    next_run(bench).cancel_entries("halt")
+    assert_protected(bench)
+    assert len(bench.venues["binance"].stops) == 1
+
+
+def test_a_closed_position_is_not_naked(bench: Bench) -> None:
+    """What was dust when it was closed is not told of for ever after."""
+    position_id = buy(bench)
+    naked.begin(bench.ledger, position_id, "binance", why="test")
+    desk = next_run(bench)
+    desk.exit(position_id, reason="target")
+    assert desk.settle() == [position_id]
+    assert [row["seconds"] for row in intervals(bench)] == [60]
 
 
 # Triggered stops --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shared import clock
+from shared.execution import naked
 from shared.execution.protecting import Protection
 from shared.execution.types import MarketRules, OrderResult
 from shared.ledger import positions, runs, state
@@ -286,6 +287,25 @@ def test_a_denied_partial_exit_may_be_tried_again(world: World, desk: FakeDesk) 
     found = positions.by_id(world.ledger, position_id)
     assert found is not None
     assert not found.partial_taken
+
+
+def test_a_part_that_was_sent_before_is_no_action(
+    world: World, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.configure(MAX_POSITION_SIZE="20")
+    hold(world, **FAR)
+    price(desk, 111)
+    monkeypatch.setattr(desk, "exit", lambda *arguments, **options: [])
+    assert kinds(manager.manage(world.run)) == ["tighten_stop"]
+
+
+def test_a_position_tells_how_long_it_had_no_stop(world: World, desk: FakeDesk) -> None:
+    position_id = hold(world)
+    naked.begin(world.ledger, position_id, "binance", why="test",
+                since=world.now() - timedelta(seconds=7))  # fmt: skip
+    price(desk, 100)
+    export = manager.manage(world.run)
+    assert [row["naked_seconds"] for row in export["portfolio"]["positions"]] == [7]
 
 
 def test_a_pyramid_raises_the_stop_first_and_adds_within_the_limits(
