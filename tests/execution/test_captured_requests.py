@@ -243,6 +243,20 @@ def test_a_ticket_that_no_venue_takes_names_its_fault_and_is_not_sent(
     assert capture.requests == []
 
 
+def test_what_ccxt_refuses_by_itself_was_not_sent(venue: CcxtVenue, capture: Capture) -> None:
+    """For example a symbol that takes no stop orders, or a client that has no keys."""
+    sent = ticket(venue, "buy", "IOC")
+    venue.submit(sent)
+    capture.requests.clear()
+    key, venue._client.apiKey = venue._client.apiKey, ""
+    try:
+        with pytest.raises(OrderRejected, match=r"\w+Error: .*; nothing sent"):
+            venue.submit(sent)
+    finally:
+        venue._client.apiKey = key
+    assert capture.requests == []
+
+
 @pytest.mark.parametrize("expires_at", [None, NOW])
 def test_good_till_date_needs_a_time_to_come(
     venue: CcxtVenue, capture: Capture, expires_at: datetime | None

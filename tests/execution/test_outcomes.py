@@ -231,6 +231,8 @@ PROVES_NOTHING: list[tuple[str, tuple[int, str]]] = [
     ("kraken", kraken("EOrder:Something new")),
     ("kraken", (200, '{"error":["EOrder:Insufficient funds"],"result":{"txid":["7"]}}')),
     ("kraken", (520, "<html>cloud</html>")),
+    ("kraken", (503, kraken("EOrder:Insufficient funds")[1])),
+    ("coinbase", (502, coinbase("INSUFFICIENT_FUND")[1])),
     ("kraken", (200, '{"error":[],"result":{}}')),
     ("kraken", (200, "{}")),
     ("coinbase", coinbase("UNKNOWN_FAILURE_REASON")),

@@ -150,16 +150,15 @@ class CcxtVenue(CcxtPublic):
                     answered = self._answers.last  # what follows may ask the venue for its time
                     self._note(call, error)
                     raise
-        except errors.BaseError as error:
+        except Exception as error:  # noqa: BLE001 - after a send nothing may pass for a rejection
             name = type(error).__name__
             if self._client.last_request_url is None:
-                raise OrderRejected(f"{self.name}: {name}: {error}; nothing sent") from error
+                why = error if isinstance(error, errors.BaseError) else "could not be signed"
+                raise OrderRejected(f"{self.name}: {name}: {why}; nothing sent") from error
             meaning = outcomes.definite_rejection(self.name, answered)
             if meaning is not None:
                 raise OrderRejected(f"{self.name}: {meaning}") from error
             raise OrderUnknown(f"{self.name}: {name}") from error
-        except Exception as error:  # noqa: BLE001 - after a send nothing may pass for a rejection
-            raise OrderUnknown(f"{self.name}: {type(error).__name__} after sending") from error
 
     def _ensure_account(self) -> None:
         """What a signed request needs: the markets, and the venue's time."""
