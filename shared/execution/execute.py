@@ -31,7 +31,7 @@ def execute(run: Run) -> Export:
     exits = manage_exits(run, desk)
     results, note = _carry_out(run, desk, risk)
     results += desk.work()
-    protection = desk.protect()
+    protection = desk.protect() if exits or results else desk.protection
     closed = desk.settle()
     return {
         "status": _status(risk, results, exits, note),

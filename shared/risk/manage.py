@@ -53,7 +53,7 @@ def manage(run: Run) -> Export:
     actions, staying = _leave_or_follow(run, desk, seen)
     for look in staying:
         actions += _adjust(run, desk, look)
-    protection = desk.protect()
+    protection = desk.protect() if actions else desk.protection
     exited = [action for action in actions if action["action"] == "exit"]
     adjusted = [action for action in actions if action["action"] not in ("exit", "none")]
     return {

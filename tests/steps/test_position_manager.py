@@ -38,12 +38,13 @@ class FakeDesk:
         self.prices: dict[str, Quote] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.outcome = "FILLED"
+        self.protection = Protection()
 
     def reconcile(self) -> None:
         self.calls.append(("reconcile",))
 
     def protect(self) -> Protection:
-        return Protection()
+        return self.protection
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         return {symbol: self.prices[symbol] for symbol in symbols if symbol in self.prices}
