@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-import pytest
-
+from deploy.local.servers import EmbeddedServers
 from deploy.local.sweep import campaign, overlap
 from deploy.local.sweep.baseline_stage import BaselineStage
 from deploy.local.sweep.cases import Result, Stage
-from deploy.local.sweep.faults import Fault, Mode, Site, modes_for
+from deploy.local.sweep.faults import Fault, Mode, Site
 from deploy.local.sweep.overlap import Overlap
 from deploy.local.sweep.proxy import at
 from deploy.local.sweep.scenarios import SCENARIOS
@@ -23,13 +23,14 @@ from shared import clock
 from shared.ledger import connection
 
 SEND = Site("http POST binance /api/v3/order", 1)
+LATE = ("same_id_resend", Mode.LATE_ARRIVAL)
 
 
-def in_a_world(work: Callable[[World], Awaitable[Any]]) -> Any:
+def in_a_world(servers: EmbeddedServers, work: Callable[[World], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        world = World()
+        world = World(servers)
+        await world.start()
         try:
-            await world.start()
             return await work(world)
         finally:
             await world.stop()
@@ -42,53 +43,59 @@ def in_a_world(work: Callable[[World], Awaitable[Any]]) -> Any:
         clock.install(previous)
 
 
-def around_the_send(sites: list[Site]) -> list[Site]:
+def around_the_send(sites: list[Site]) -> list[Fault]:
     """The intent's commit, the send, and the commit of what came of it."""
     place = sites.index(SEND)
     commits = [site for site in sites if site.name.startswith("sql COMMIT")]
     before = [site for site in commits if sites.index(site) < place][-1]
-    after = [site for site in commits if sites.index(site) > place][0]
-    return [before, SEND, after]
+    after = next(site for site in commits if sites.index(site) > place)
+    return [
+        Fault(before, Mode.KILL_AFTER_EFFECT),
+        Fault(before, Mode.EXCEPTION_AFTER),
+        *(Fault(SEND, mode) for mode in (Mode.KILL_AFTER_EFFECT, Mode.TIMEOUT_AFTER)),
+        Fault(SEND, Mode.LATE_ARRIVAL),
+        Fault(after, Mode.KILL_BEFORE),
+    ]
 
 
-def test_an_order_is_neither_lost_nor_doubled_whatever_strikes_around_its_sending() -> None:
-    async def work(world: World) -> tuple[list[Result], int]:
-        stage = Stage(world, SCENARIOS["entry"], 1)
+def test_an_order_is_neither_lost_nor_doubled_whatever_strikes_around_its_sending(
+    servers: EmbeddedServers,
+) -> None:
+    async def work(world: World) -> list[Result]:
+        stage = Stage(world, replace(SCENARIOS["entry"], models=False), 1)
         await stage.prepare()
-        sites = around_the_send(stage.reference.sites)
         assert stage.reference.bought > 0
-        faults = [Fault(site, mode) for site in sites for mode in modes_for(site)]
+        faults = around_the_send(stage.reference.sites)
         results = [await stage.run(at(fault)) for fault in faults]
-        stopped = Overlap(SEND, "same_event")
-        return [*results, await overlap.run_overlap(stage, stopped)], len(faults) + 1
+        return [*results, await overlap.run_overlap(stage, Overlap(SEND, "same_event"))]
 
-    results, expected = in_a_world(work)
-    assert len(results) == expected
+    results = in_a_world(servers, work)
     assert [result.fired for result in results if len(result.fired) != 1] == []
     assert [(r.fired, r.violations) for r in results if r.violations] == []
 
 
-@pytest.mark.parametrize(
-    ("program", "mode", "kinds"),
-    [
-        ("send_then_write", Mode.KILL_AFTER_EFFECT, {"duplicate_order", "orphan_order"}),
-        ("same_id_resend", Mode.KILL_AFTER_EFFECT, set()),
-        ("same_id_resend", Mode.LATE_ARRIVAL, {"duplicate_order"}),
-    ],
-)
-def test_a_baseline_breaks_where_it_must(program: str, mode: Mode, kinds: set[str]) -> None:
+def test_the_baselines_break_where_they_must(servers: EmbeddedServers) -> None:
     """Otherwise the sweep would prove nothing: it must be able to see a failure."""
 
-    async def work(world: World) -> tuple[Result, Result]:
-        stage = BaselineStage(world, program, "instant", 1)
-        await stage.prepare()
-        result = await stage.run(at(Fault(SEND, mode)))
-        told = campaign.replay_command({"order": "first", **result.as_json()})
-        return result, await campaign.run_case(world, told.split('"')[1])
+    async def work(world: World) -> dict[tuple[str, Mode], Result]:
+        found = {}
+        for program in ("send_then_write", "same_id_resend"):
+            stage = BaselineStage(world, program, "instant", 1)
+            await stage.prepare()
+            for mode in (Mode.KILL_AFTER_EFFECT, Mode.LATE_ARRIVAL):
+                found[program, mode] = await stage.run(at(Fault(SEND, mode)))
+        told = campaign.replay_command({"order": "first", **found[LATE].as_json()})
+        found["again", LATE[1]] = await campaign.run_case(world, told.split('"')[1])
+        return found
 
-    result, again = in_a_world(work)
-    assert result.fired == [f"{SEND}:{mode}"]
-    seen = {kind for kind, _ in result.violations}
-    assert seen >= kinds
-    assert bool(seen) is bool(kinds)
-    assert again.violations == result.violations  # the command repeats the case
+    found = in_a_world(servers, work)
+    kinds = {key: {kind for kind, _ in result.violations} for key, result in found.items()}
+    assert all(len(result.fired) == 1 for result in found.values())
+    assert kinds["send_then_write", Mode.KILL_AFTER_EFFECT] == {
+        "duplicate_order",
+        "orphan_order",
+        "lost_fill",
+    }
+    assert kinds["same_id_resend", Mode.KILL_AFTER_EFFECT] == set()
+    assert "duplicate_order" in kinds[LATE]
+    assert found["again", LATE[1]].violations == found[LATE].violations  # the command repeats it

@@ -9,7 +9,7 @@ import numpy as np
 from deploy.local.market.series import Rows, Series, SeriesMarket, merge, resample
 from deploy.local.market.simulated import open_simulated
 from deploy.local.market.source import SourceSpec
-from shared.market.types import TIMEFRAMES
+from shared.market.types import TIMEFRAME_MS, TIMEFRAMES
 
 MINUTE_MS = 60_000
 START_MS = 1_767_571_200_000
@@ -19,20 +19,23 @@ MINUTES = 59  # from an hour on, the simulated market has crashes of its own
 _HALF_RANGE = 0.0002  # of a minute's high and low around open and close
 
 
-def scripted(seed: int, closes: Mapping[int, float], *, history_seed: int) -> SeriesMarket:
+def scripted(
+    seed: int, closes: Mapping[int, float], *, history_seed: int, minutes: int = MINUTES
+) -> SeriesMarket:
     """The market of one symbol whose minute ``n`` after the start closes at a known price.
 
     Args:
         seed: of the small noise on the minutes; nothing turns on it.
         closes: by minute, as a multiple of the price at the start; in between it stands still.
+        minutes: how long it goes on.
     """
     spec = SourceSpec("simulated", (SYMBOL,), START_MS, MINUTES / 60, history_seed, None)
     past = open_simulated(spec)
     assert isinstance(past, SeriesMarket)
     known = {name: _closed_before(past.series[SYMBOL, name].rows, name) for name in TIMEFRAMES}
-    minutes = np.concatenate((known["1m"], _future(known["1m"], closes, seed)))
-    series = {(SYMBOL, "1m"): Series(minutes, "1m")}
-    finer, rows = "1m", minutes
+    rows = np.concatenate((known["1m"], _future(known["1m"], closes, seed, minutes)))
+    series = {(SYMBOL, "1m"): Series(rows, "1m")}
+    finer = "1m"
     for name in TIMEFRAMES[1:]:
         rows = merge(resample(rows, finer, name), known[name])
         series[SYMBOL, name], finer = Series(rows, name), name
@@ -40,24 +43,33 @@ def scripted(seed: int, closes: Mapping[int, float], *, history_seed: int) -> Se
         description="a scenario's candles",
         symbols=(SYMBOL,),
         from_ms=START_MS,
-        to_ms=START_MS + MINUTES * MINUTE_MS,
+        to_ms=START_MS + minutes * MINUTE_MS,
         series=series,
         fear_greed_at=past.fear_greed_at,
     )
 
 
-def _closed_before(rows: Rows, timeframe: str) -> Rows:
-    from shared.market.types import TIMEFRAME_MS
+def swinging(seed: int, minutes: int, *, history_seed: int) -> SeriesMarket:
+    """A market that rises by 0.4 % an hour in swings of 40 minutes: much to buy and to leave."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(minutes)
+    swing = 0.004 * np.sin(2 * np.pi * (time + rng.integers(40)) / 40)
+    noise = np.cumsum(rng.normal(0, 0.0003, minutes))
+    levels = np.exp(swing + noise + 0.004 / 60 * time)
+    closes = dict(enumerate(levels.tolist()))
+    return scripted(seed, closes, history_seed=history_seed, minutes=minutes)
 
+
+def _closed_before(rows: Rows, timeframe: str) -> Rows:
     return rows[rows[:, 0] + TIMEFRAME_MS[timeframe] <= START_MS]
 
 
-def _future(past: Rows, closes: Mapping[int, float], seed: int) -> Rows:
+def _future(past: Rows, closes: Mapping[int, float], seed: int, minutes: int) -> Rows:
     rng = np.random.default_rng(seed)
     first, volume = past[-1, 4], past[-60:, 5].mean()
     level, before = 1.0, first
     rows = []
-    for minute in range(MINUTES):
+    for minute in range(minutes):
         level = closes.get(minute, level)
         close = round(first * level * (1 + rng.uniform(-1, 1) * _HALF_RANGE / 4), 2)
         high, low = max(before, close), min(before, close)

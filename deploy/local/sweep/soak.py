@@ -6,22 +6,22 @@ import random
 import time
 
 from deploy.local import manifest
-from deploy.local.market.source import SourceSpec, open_source
 from deploy.local.scheduler import virtual_ticks
 from deploy.local.servers import PROJECT
 from deploy.local.sweep import evidence, invariants
 from deploy.local.sweep.cases import MAX_COST_QUOTE, MAX_POSITIONS, Result
 from deploy.local.sweep.children import Child
-from deploy.local.sweep.market import MINUTE_MS, START_MS, SYMBOL
+from deploy.local.sweep.market import MINUTE_MS, START_MS, swinging
 from deploy.local.sweep.policies import at_rate
 from deploy.local.sweep.proxy import undisturbed
+from deploy.local.sweep.scenarios import HISTORY_SEED
 from deploy.local.sweep.world import World
 from shared.ledger import parameters
 from shared.parameters import Parameters
 
 RATES = (0.01, 0.02, 0.03, 0.05)
 _VENUES = ("binance", "coinbase", "kraken")
-_DISTURBED_MINUTES, _QUIET_MINUTES = 50, 10  # of every hour
+_DISTURBED_MINUTES = 50  # of every hour; the rest is quiet, and then the books are judged
 # Many small trades: a day on which nothing is bought proves nothing.
 _EAGER = Parameters(ensemble_threshold=0.05, ai_score_threshold=0.55, cooldown_minutes=0)
 _SETTINGS = {
@@ -44,8 +44,8 @@ async def run_days(world: World, hours: int, seed: int, rate: float) -> Result:
     re-armed, so that there is something to go wrong.
     """
     started = time.perf_counter()
-    spec = SourceSpec("simulated", (SYMBOL,), START_MS, float(hours + 1), seed, None)
-    await world.renew(open_source(spec), _VENUES, _SETTINGS, seed)
+    source = swinging(seed, (hours + 1) * 60, history_seed=HISTORY_SEED)
+    await world.renew(source, _VENUES, _SETTINGS, seed)
     parameters.put(world.ledger, _EAGER, set_by="sweep", reason="soak", evidence={})
     rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
     lane, child = world.lanes[0], None

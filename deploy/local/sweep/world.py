@@ -61,6 +61,9 @@ class Snapshot:
 class World:
     """Servers, wire, proxy and warm process of one worker. Time stands still between ``advance``.
 
+    Args:
+        servers: running ones to use, in a database of its own; else it starts some for itself.
+
     Attributes:
         lanes: one for each process that may run at once.
         ledger: a connection of the harness's own, past the proxy.
@@ -69,10 +72,11 @@ class World:
     ledger: Ledger
     wire: Wire
 
-    def __init__(self) -> None:
+    def __init__(self, servers: EmbeddedServers | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sweep-")
         folder = Path(self._folder.name)
-        self._servers = EmbeddedServers(folder, durable=False)
+        self._owns_servers = servers is None
+        self._servers = servers or EmbeddedServers(folder, durable=False)
         self._nursery = Nursery(folder)
         self._runner: web.AppRunner | None = None
         self._shared: list[Any] = []
@@ -84,7 +88,8 @@ class World:
         """Start everything; takes some seconds."""
         import redis
 
-        self._servers.start()
+        if self._owns_servers:
+            self._servers.start()
         clock.install(lambda: self.now_ms)
         url = self._servers.create_database(_DATABASE)
         self.ledger = connection.connect(url, POD)
@@ -111,7 +116,10 @@ class World:
         connection.close_all()
         self._copy.close()
         self._redis.close()
-        self._servers.stop()
+        if self._owns_servers:
+            self._servers.stop()
+        else:
+            self._servers.drop_database(_DATABASE)
         clock.install(None)
         self._folder.cleanup()
 
