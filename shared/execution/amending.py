@@ -14,6 +14,12 @@ from shared.ledger.connection import Ledger, Row
 LATE_ORDER = "late order"
 """The exit reason of a position that was closed when an order of it turned up: it is sold."""
 
+_LAST_KNOWN = {
+    "DEAD": "DEAD exists",
+    "REJECTED": "REJECTED exists",
+    "ACKNOWLEDGED": "over has filled more",
+}
+
 _INTENT = (
     "SELECT i.state, i.error, i.symbol, i.side, i.quantity, i.position_id, p.sleeve, p.closed_at "
     "FROM intents i JOIN positions p USING (position_id) WHERE i.intent_id = %s FOR UPDATE OF p"
@@ -28,9 +34,25 @@ def amend_if_given_up(ledger: Ledger, intent_id: str, venue_name: str, order: Ve
     intent = ledger.one(_INTENT, (intent_id,))
     if intent is None or intent["state"] not in ("DEAD", "REJECTED"):
         return False
-    managed = "its position is open"
-    if intent["side"] == "buy" and intent["closed_at"] is not None:
-        managed = _give_it_a_position(ledger, intent_id, intent)
+    _tell(ledger, intent_id, intent, venue_name, order, _managed(ledger, intent_id, intent))
+    return True
+
+
+def amend_short(ledger: Ledger, intent_id: str, venue_name: str, order: VenueOrder) -> None:
+    """Tell that an order that was over has filled more than the ledger knows.
+
+    Call it before the fills are written, so that they go to a position that is managed.
+    """
+    with ledger.transaction():
+        intent = ledger.one(_INTENT, (intent_id,))
+        if intent is None:
+            raise AssertionError(f"{intent_id}: expected the intent of an order of ours")
+        _tell(ledger, intent_id, intent, venue_name, order, _managed(ledger, intent_id, intent))
+
+
+def _tell(
+    ledger: Ledger, intent_id: str, intent: Row, venue_name: str, order: VenueOrder, managed: str
+) -> None:
     detail = {
         "intent": intent_id,
         "state": intent["state"],
@@ -40,16 +62,22 @@ def amend_if_given_up(ledger: Ledger, intent_id: str, venue_name: str, order: Ve
         "position_id": intent["position_id"],
         "managed": managed,
     }
-    events.record(ledger, "ORDER_AMENDED", detail)
-    alerts.put(
+    first_time = alerts.put(
         ledger,
         f"amended:{intent_id}",
         "HIGH",
-        f"{venue_name}: an order that was {intent['state']} exists",
+        f"{venue_name}: an order that was {_LAST_KNOWN[intent['state']]}",
         f"{intent['side']} {intent['quantity']:f} {intent['symbol']}, {order.venue_order_id} on "
         f"the venue, {intent_id} to us: {managed}. Orders and fills are in the ledger now.",
     )
-    return True
+    if first_time:
+        events.record(ledger, "ORDER_AMENDED", detail)
+
+
+def _managed(ledger: Ledger, intent_id: str, intent: Row) -> str:
+    if intent["side"] == "buy" and intent["closed_at"] is not None:
+        return _give_it_a_position(ledger, intent_id, intent)
+    return "its position is open" if intent["closed_at"] is None else "its position is closed"
 
 
 def _give_it_a_position(ledger: Ledger, intent_id: str, intent: Row) -> str:

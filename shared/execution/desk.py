@@ -42,7 +42,7 @@ class Desk:
         return cls(run, open_venues(run))
 
     def reconcile(self, *, compare_accounts: bool = True) -> Reconciliation:
-        """First in every run that may order. New risk needs a clean, full comparison."""
+        """First in every run that may order. New risk goes only where all was compared."""
         found = reconcile(self._run, self.venues, compare_accounts=compare_accounts)
         self.reconciliation = found
         return found
@@ -65,11 +65,11 @@ class Desk:
     def work(self) -> list[OrderResult]:
         """Send the slices that are due; end parents that are complete, over or not allowed."""
         working = parents.working(self._run.ledger)
-        may_buy = bool(working) and self._may_take_risk()
+        venues = self._venues_for_risk() if working else {}
         return [
             result
             for parent in working
-            for result in slices.work(self._run, self.venues, parent, may_buy=may_buy)
+            for result in slices.work(self._run, venues, parent, may_buy=bool(venues))
         ]
 
     def exit(
@@ -83,7 +83,7 @@ class Desk:
         return leaving.leave(self._run, self.venues, position_id, reason=reason, fraction=fraction)
 
     def protect(self) -> Protection:
-        """Let stops rest for all that is held: after reconciliation, and after all else was done.
+        """Let stops rest for all that is held: after reconciliation, and after anything was done.
 
         The first call mends what a run that died has left without a stop.
         """
@@ -129,8 +129,9 @@ class Desk:
             for row in usable
         }
 
-    def _may_take_risk(self) -> bool:
+    def _venues_for_risk(self) -> dict[str, Venue]:
+        """The venues that were reconciled; a venue that is out of reach is left to its backups."""
         done = self.reconciliation
         if done is None or not done.accounts_compared:
             done = self.reconcile()
-        return done.clean
+        return {name: venue for name, venue in self.venues.items() if done.allows_risk_on(name)}

@@ -37,7 +37,8 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
         The parent's id.
 
     Raises:
-        OrderDenied: no venue takes an order as small as the whole size, or none tells its minimum.
+        OrderDenied: no venue takes an order as small as the whole size, or none tells its minimum;
+            or the symbol's position is being left.
     """
     smallest = min(_smallest_notionals(venues, order.symbol, order.decision_mid))
     if order.size_quote < smallest * _ROOM_ABOVE_MINIMUM:
@@ -95,11 +96,15 @@ def add(
 
 def _position_for(run: Run, order: EntryOrder) -> int:
     ledger = run.ledger
-    row = ledger.one(
-        "SELECT position_id FROM positions WHERE pod = %s AND symbol = %s AND sleeve = %s "
-        "AND closed_at IS NULL",
+    present = ledger.one(
+        "SELECT position_id, exit_reason FROM positions WHERE pod = %s AND symbol = %s "
+        "AND sleeve = %s AND closed_at IS NULL FOR UPDATE",
         (ledger.pod, order.symbol, order.sleeve),
-    ) or ledger.one(
+    )
+    if present is not None and present["exit_reason"] is not None:
+        # bought now, it would be sold in the next minute, for two fees
+        raise OrderDenied("POSITION_LEAVING", symbol=order.symbol, why=present["exit_reason"])
+    row = present or ledger.one(
         "INSERT INTO positions (pod, symbol, sleeve, strategy, decision_id, opened_at, "
         "stop_price, target_price, trailing_activation_price, trailing_distance_percent, "
         "time_stop_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING position_id",

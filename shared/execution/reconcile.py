@@ -51,7 +51,7 @@ def compare_account(run: Run, venue: Venue, found: Reconciliation) -> None:
         if comparison.differences and strangers.look_for_late(run, venue, found):
             comparison = _settled_comparison(run, venue, found)
     except VenueUnavailable as error:
-        found.cannot_read(str(error))
+        found.cannot_read(venue.name, str(error))
         return
     if comparison.differences and comparison.moved:
         found.busy.append(venue.name)

@@ -35,9 +35,9 @@ def refresh_open_orders(
             continue
         complete = False
         if venue is None:
-            found.cannot_read(f"{row['venue']}: is not configured, has {row['venue_order_id']}")
+            found.cannot_read(row["venue"], f"is not configured, has {row['venue_order_id']}")
         else:
-            found.cannot_read(f"{venue.name}: {row['venue_order_id']} was sent {row['mode']}")
+            found.cannot_read(venue.name, f"{row['venue_order_id']} was sent {row['mode']}")
             _tell_other_mode(run, venue, row)
     return complete
 
@@ -46,12 +46,12 @@ def _refresh(run: Run, venue: Venue, row: Row, found: Reconciliation) -> bool:
     try:
         order = venue.order(row["venue_order_id"], row["symbol"])
     except VenueUnavailable as error:
-        found.cannot_read(f"{row['venue']}: {error}")
+        found.cannot_read(row["venue"], str(error))
         return False
     found.refreshed += 1
     complete = import_fills(run, venue, row["intent_id"], order, row["sent_at"])
     if not complete:
-        found.cannot_read(f"{venue.name}: fills of {row['intent_id']}")
+        found.cannot_read(venue.name, f"fills of {row['intent_id']}")
         if row["purpose"] != "protect" and clock.now() - row["sent_at"] > TELL_AFTER:
             _tell_fills_missing(run, venue, row)
     return complete

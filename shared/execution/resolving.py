@@ -38,7 +38,7 @@ def _doubt(
 ) -> str | None:
     """Why its outcome is still not known, or ``None`` where it is known now."""
     if venue is None:
-        found.cannot_read(f"{unresolved.venue}: is not configured")
+        found.cannot_read(unresolved.venue, "is not configured")
         return f"{unresolved.venue} is not among the configured venues"
     if not intents.asks_of(venue, unresolved.mode):
         doubt = f"it was sent {unresolved.mode}, and this run is {venue.mode}: nobody can ask"
@@ -55,7 +55,7 @@ def _doubt(
             return "no query shows it, and it may still come"
         return _doubt_of_death(run, venue, unresolved, found)
     except VenueUnavailable as error:
-        found.cannot_read(f"{venue.name}: {error}")
+        found.cannot_read(venue.name, str(error))
         return str(error)
 
 

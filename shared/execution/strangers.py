@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import owners
+from shared.execution import amending, fills, owners
 from shared.execution.findings import Reconciliation
 from shared.execution.owners import Owner
 from shared.execution.sending import CLOCK_MARGIN, acknowledge, import_fills
@@ -32,7 +32,7 @@ def adopt(run: Run, venue: Venue, owner: Owner, order: VenueOrder, found: Reconc
         raise AssertionError(f"{order.venue_order_id}: expected an order of this pod")
     acknowledge(run, owner.intent_id, venue.name, order)
     if not import_fills(run, venue, owner.intent_id, order, owner.sent_at):
-        found.cannot_read(f"{venue.name}: fills of {owner.intent_id}")
+        found.cannot_read(venue.name, f"fills of {owner.intent_id}")
     if owner.kind == "given up":
         found.amended.append(owner.intent_id)
 
@@ -84,9 +84,10 @@ def look_at_fills(
 
 
 def look_for_late(run: Run, venue: Venue, found: Reconciliation) -> bool:
-    """Look for orders of ours that were given up, because something differs; whether one exists.
+    """Look for what the ledger lacks of our orders, because something differs; whether it is found.
 
-    By the fills of their symbols, and by our own ids for those that nobody had seen at all.
+    Orders that were given up are looked for by the fills of their symbols, and by our own ids where
+    nobody had seen one at all. Orders that ended short are asked for once more.
     """
     given_up = run.ledger.query(
         "SELECT intent_id, symbol, sent_at, state FROM order_log WHERE pod = %s AND venue = %s "
@@ -105,9 +106,33 @@ def look_for_late(run: Run, venue: Venue, found: Reconciliation) -> bool:
                 if order is not None:
                     owner = Owner("given up", row["intent_id"], row["sent_at"])
                     adopt(run, venue, owner, order, found)
+        _fill_up(run, venue, found)
     except VenueUnavailable as error:
-        found.cannot_read(str(error))
+        found.cannot_read(venue.name, str(error))
     return len(found.amended) > before
+
+
+def _fill_up(run: Run, venue: Venue, found: Reconciliation) -> None:
+    """Ask again for orders that ended short: a venue may call an order over before it shows all
+    of its fills.
+
+    Raises:
+        VenueUnavailable: one of those orders cannot be read.
+    """
+    short = run.ledger.query(
+        "SELECT intent_id, venue_order_id, symbol, sent_at FROM order_log WHERE pod = %s "
+        "AND venue = %s AND order_status <> 'open' AND filled_quantity < quantity "
+        "AND (mode IS NULL OR mode = %s) AND sent_at > %s ORDER BY sent_at DESC LIMIT %s",
+        (run.ledger.pod, venue.name, venue.mode, clock.now() - LATE_WITHIN, _MOST_LOOKED_FOR),
+    )
+    for row in short:
+        order = venue.order(row["venue_order_id"], row["symbol"])
+        if order.filled_quantity <= fills.filled_of(run.ledger, row["intent_id"]):
+            continue
+        amending.amend_short(run.ledger, row["intent_id"], venue.name, order)
+        if not import_fills(run, venue, row["intent_id"], order, row["sent_at"]):
+            found.cannot_read(venue.name, f"fills of {row['intent_id']}")
+        found.amended.append(row["intent_id"])
 
 
 def _not_in_ledger(run: Run, venue_name: str, order_ids: set[str]) -> list[str]:
