@@ -58,6 +58,8 @@ def _carry_out(run: Run, desk: Desk, risk: Export) -> tuple[list[OrderResult], s
         _deny_if_stale(run, risk["decision_id"])
         if risk["action"] == "SELL":
             return _sell(run, desk, decision)
+        if risk["action"] != "BUY":
+            raise OrderDenied("ACTION_UNKNOWN", action=risk["action"])
         parent_id = desk.enter(_entry(risk, decision))
     except OrderDenied as denied:
         return [], f"DENIED {denied}"

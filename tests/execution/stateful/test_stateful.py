@@ -1,0 +1,37 @@
+"""Any history of orders, faults, deaths, overlaps, people and prices keeps the invariants.
+
+``HYPOTHESIS_PROFILE=long`` tries many more histories, each of them longer.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from stateful_machine import Trading
+from stateful_world import World
+
+from tests.conftest import DEFAULT_START, VirtualClock
+
+_IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+
+
+def test_any_history_keeps_the_invariants(
+    database_url: str, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_world() -> World:
+        virtual_clock.set(DEFAULT_START)
+        return World(database_url, virtual_clock, monkeypatch)
+
+    machine = type("Trading", (Trading,), {"make_world": staticmethod(make_world)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=2_000 if _IS_LONG else 25,
+            stateful_step_count=80 if _IS_LONG else 25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
