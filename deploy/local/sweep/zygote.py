@@ -133,16 +133,20 @@ def _import_all() -> None:
     import pkgutil
 
     import anthropic
+    import numpy.ma  # noqa: F401
     import openai
     import redis  # noqa: F401
 
     import shared
     from shared.execution.venues.ccxt_loader import exchange_class
+    from shared.market import talib_lean
 
     for module in pkgutil.walk_packages(shared.__path__, "shared."):
         importlib.import_module(module.name)
     for venue in _VENUE_CLASSES:
         exchange_class(venue)({})
+    talib_lean.functions()
+    config.load(os.environ)  # looks every name of the environment up, once a process
     assert openai.OpenAI(api_key="none").chat.completions is not None
     assert anthropic.Anthropic(api_key="none").messages is not None
 
