@@ -114,8 +114,10 @@ def _mended(run: Run, venue: Venue, rules: MarketRules, cover: Cover, done: Prot
         return cover  # what became of an unknown stop is for reconciliation to find out
     book: Book | None = None
     if stop.quantity > 0:
+        if cover.is_waiting:
+            return cover
         book = venue.book(cover.symbol)
-        if cover.is_waiting or _is_reached(stop, book):
+        if _is_reached(stop, book):
             return cover  # the venue would refuse it: the old stop triggers, or the loop sells
     replaces = cover.stops > 0
     if replaces and clock.now() - run.event_at > _REPLACES_WITHIN:
