@@ -5,13 +5,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
-LOCKS  := runtime local dev
+LOCKS  := runtime local dev mutation
 UV     ?= uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test sweep lint typecheck format lock clean
+.PHONY: help setup setup-dev run test sweep mutation lint typecheck format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: setup-dev  ## run the tests; ARGS="..." are passed on
 
 sweep: setup  ## kill and break every external call of a run; ARGS="--pairs 10000 --days 30"
 	@$(BIN)/python -m deploy.local.sweep $(ARGS)
+
+mutation: $(VENV)/.mutation-installed  ## change order code one piece at a time; ARGS="--only gate"
+	@$(BIN)/python -m scripts.mutation $(ARGS)
 
 lint: setup-dev  ## style and common mistakes
 	@$(BIN)/ruff check .
@@ -66,4 +69,9 @@ $(VENV)/.local-installed: requirements/local.txt pyproject.toml | $(BIN)/pip
 $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.local-installed
 	@echo "Installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.mutation-installed: requirements/mutation.txt $(VENV)/.dev-installed
+	@echo "Installing what mutation testing needs"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/mutation.txt
 	@touch $@

@@ -1,6 +1,8 @@
 """Fixtures for all tests: real servers, a virtual clock, recorded market data where there is some.
 
-Each worker of pytest-xdist starts its own servers in a temporary folder, once a session.
+Each worker of pytest-xdist starts its own servers in a temporary folder, once a session. Where
+TEST_DATABASE_URL is set, tests use the migrated database that it names and empty it each time:
+mutation testing makes a session for each mutant, and has to start and copy nothing for it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from deploy.local.servers import EmbeddedServers
 from shared import clock
 from shared.ledger import connection, migrate
 from shared.ledger.connection import Ledger
+from tests import reused_database
 
 # A busy machine is no failure; in CI the same examples are tried each time.
 hypothesis.settings.register_profile("here", deadline=None)
@@ -30,6 +33,7 @@ DEFAULT_START = datetime(2025, 5, 6, tzinfo=UTC)
 POD = "test"
 _TEMPLATE = "migrated_template"
 _MARKET_DATA_DIR = os.environ.get("MARKET_DATA_DIR") or None
+_REUSED_DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or None
 _getaddrinfo = socket.getaddrinfo
 _numbers = itertools.count(1)
 
@@ -78,10 +82,16 @@ def _template(servers: EmbeddedServers) -> str:
 
 
 @pytest.fixture
-def database_url(servers: EmbeddedServers, _template: str) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh database with all migrations, dropped after the test."""
+    if _REUSED_DATABASE_URL is not None:
+        reused_database.empty(_REUSED_DATABASE_URL, POD, DEFAULT_START)
+        yield _REUSED_DATABASE_URL
+        connection.close_all()
+        return
+    servers, template = request.getfixturevalue("servers"), request.getfixturevalue("_template")
     name = f"test_{next(_numbers)}"
-    url = servers.create_database(name, template=_template)
+    url = servers.create_database(name, template=template)
     yield url
     connection.close_all()
     servers.drop_database(name)

@@ -1,0 +1,61 @@
+"""What is mutated, and which tests have to notice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+GATE_TESTS = (
+    "tests/risk/test_gate.py",
+    "tests/risk/test_gate_limits.py",
+    "tests/risk/test_gate_facts.py",
+)
+ORDER_TESTS = (
+    "tests/execution/test_intents.py",
+    "tests/execution/test_order_protocol.py",
+    "tests/execution/test_outcome_of_sends.py",
+    "tests/execution/test_resolve.py",
+    "tests/execution/test_resolve_death.py",
+    "tests/execution/test_late_orders.py",
+    "tests/execution/test_after_send.py",
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module under mutation.
+
+    Attributes:
+        functions: the top-level functions and constants that are mutated; all where empty.
+        tests: files relative to the project. Of these, a mutant is judged by the tests that
+            execute its statement.
+    """
+
+    path: str
+    tests: Sequence[str]
+    functions: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        return self.path.removesuffix(".py").replace("/", ".")
+
+    def source(self) -> str:
+        return (PROJECT / self.path).read_text(encoding="utf-8")
+
+
+TARGETS = (
+    Target("shared/risk/gate.py", GATE_TESTS),
+    Target("shared/risk/facts.py", GATE_TESTS),
+    Target("shared/risk/limits.py", GATE_TESTS),
+    Target("shared/execution/intents.py", ORDER_TESTS),
+    Target("shared/execution/sending.py", ORDER_TESTS),
+    Target("shared/execution/resolving.py", ORDER_TESTS),
+    Target(
+        "shared/execution/parents.py",
+        ("tests/execution/test_twap.py", "tests/execution/test_parent_limits.py"),
+        functions=("hold_working", "progress", "_scheduled", "_PROGRESS"),
+    ),
+)
