@@ -106,9 +106,11 @@ class Tally:
 
 
 class Report:
-    """Collects the workers' messages."""
+    """Collects the workers' messages. Make it before the workers start: they run the code of
+    that moment, and the report names its commit."""
 
     def __init__(self) -> None:
+        self._commit = commit()
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.unprepared: dict[str, str] = {}
         self.protects: dict[str, bool] = {}
@@ -134,7 +136,7 @@ class Report:
         """The document ``reports/sweep.json``."""
         ours = self.tallies["ours"]
         return {
-            "commit": commit(),
+            "commit": self._commit,
             "arguments": arguments,
             "wall_seconds": round(seconds, 1),
             "totals": ours.as_json(),

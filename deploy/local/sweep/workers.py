@@ -19,6 +19,7 @@ _TOLD_EVERY_S = 15.0
 
 def sweep(plan: Plan, console: Console) -> Report:
     """Let the workers do it, and tell how far they are."""
+    report = Report()
     context = multiprocessing.get_context("spawn")
     messages: multiprocessing.Queue[dict[str, Any]] = context.Queue()
     workers = [
@@ -26,7 +27,7 @@ def sweep(plan: Plan, console: Console) -> Report:
     ]
     for worker in workers:
         worker.start()
-    report, told_at, kinds, failed = Report(), time.monotonic(), Counter[str](), ""
+    told_at, kinds, failed = time.monotonic(), Counter[str](), ""
     while kinds["done"] + kinds["failed"] < plan.workers:
         try:
             message = messages.get(timeout=1.0)
