@@ -73,7 +73,7 @@ def facts(**changes: Any) -> Facts:
         ),
         "started": True,
         "positions_quote": Decimal(500),
-        "schema_version": 3,
+        "schema_version": 4,
         "tactical_positions": 1,
         "holdings": [{"symbol": "BTC/USDT", "quantity": "0.1"}],
         "open_entries": 0,
