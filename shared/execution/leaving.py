@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 
 from shared import clock
@@ -15,7 +16,10 @@ from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events
 from shared.ledger.connection import Row
 from shared.risk.facts import RUN_LIMIT
+from shared.risk.gate import MAX_EXIT_COLLAR_PERCENT, STOP_LIMIT_OFFSET_PERCENT
 from shared.run import Run
+
+_IN_VAIN_WITHIN = timedelta(minutes=15)
 
 _PLACES = """
 SELECT h.venue, p.symbol FROM position_holdings h JOIN positions p USING (position_id)
@@ -159,8 +163,23 @@ def _sell(
         quantity=quantity,
         decision_mid=Decimal(str(book.mid)),
     )
-    intent = marketable_intent(wish, rules, book, collar_bps=run.config.price_collar_bps)
+    collar_bps = _collar_bps(run, position_id, venue.name)
+    intent = marketable_intent(wish, rules, book, collar_bps=collar_bps)
     return None if intent is None else send(run, venue, intent, rules, book)
+
+
+def _collar_bps(run: Run, position_id: int, venue_name: str) -> Decimal:
+    """How far below the mid this exit may sell: as far as the stop that it replaces at first, and
+    twice as far after each try that sold nothing, so that a wide spread holds nobody for long."""
+    row = run.ledger.one(
+        "SELECT count(*) AS in_vain FROM order_log WHERE position_id = %s AND venue = %s "
+        "AND purpose = 'exit' AND filled_quantity = 0 AND state = 'ACKNOWLEDGED' "
+        "AND sent_at > %s",
+        (position_id, venue_name, clock.now() - _IN_VAIN_WITHIN),
+    )
+    in_vain = 0 if row is None else int(row["in_vain"])
+    first = max(run.config.price_collar_bps, STOP_LIMIT_OFFSET_PERCENT * 100)
+    return min(first * 2**in_vain, max(first, MAX_EXIT_COLLAR_PERCENT * 100))
 
 
 def _tell_delayed(run: Run, position_id: int, row: Row, why: str) -> None:

@@ -42,6 +42,10 @@ STOP_LIMIT_OFFSET_PERCENT = Decimal(2)
 rests unfilled and protects nothing, so the way down is wide (freqtrade takes 1 %, and the gaps of
 10 October 2025 went further); it is bounded, because what an emptied book shows is no price."""
 
+MAX_EXIT_COLLAR_PERCENT = Decimal(10)
+"""How far below the mid an exit may sell at most. It has to work where spreads are wide: on 10
+October 2025 they were 22 %. ``leaving`` begins far closer and widens with each try in vain."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -188,10 +192,13 @@ def _collar(case: Case) -> None:
     """The limit price is not far on the expensive side of the mid (C05).
 
     A protective stop rests away from the market on purpose: it lies below the mid, and its limit
-    is held against its own trigger, at the wide offset that a gap asks for.
+    is held against its own trigger, at the wide offset that a gap asks for. An exit has the width
+    that a wide spread asks for.
     """
     ticket, width = case.ticket, case.config.price_collar_bps / 10_000
     reference = case.mid
+    if case.purpose == "exit":
+        width = max(width, MAX_EXIT_COLLAR_PERCENT / 100)
     if case.is_stop and ticket.stop_price is not None:
         if ticket.stop_price >= case.mid:
             raise OrderDenied("PRICE_STOP_ABOVE_MID", stop=ticket.stop_price, mid=case.mid)

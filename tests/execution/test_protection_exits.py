@@ -18,11 +18,15 @@ from protection_bench import (
     protected,
     resting,
 )
+from scripted_venue import ScriptedVenue
 from test_races import at_once
 
+from shared import clock
 from shared.execution import leaving, naked, protecting
 from shared.execution.protecting import Protection
+from shared.execution.types import OrderTicket, VenueOrder
 from shared.ledger import positions
+from shared.market.types import Book
 from shared.run import Run
 
 
@@ -278,3 +282,48 @@ def test_one_leaves_while_the_other_protects(
 
 def _protecting(bench: Bench) -> Callable[[Run], Any]:
     return lambda run: protecting.protect(run, bench.venues, Protection())
+
+
+def spread_wide(venue: ScriptedVenue, half_spread: str) -> None:
+    """From now on the best bid lies so far below the mid, as a share of it, and binds orders."""
+    submit = venue.submit
+    far = Decimal(half_spread)
+
+    def book(symbol: str, depth: int = 50) -> Book:
+        bid, ask = float(venue.mid * (1 - far)), float(venue.mid * (1 + far))
+        return Book(symbol, ((bid, 1000.0),), ((ask, 1000.0),), clock.now_ms())
+
+    def bound(ticket: OrderTicket) -> VenueOrder:
+        reaches = ticket.limit_price <= venue.mid * (1 - far)
+        venue.fill_share = Decimal(1 if reaches else 0)
+        return submit(ticket)
+
+    venue.book, venue.submit = book, bound  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("half_spread", "tries"),
+    [("0.004", 1), ("0.02", 1), ("0.03", 2), ("0.07", 3), ("0.099", 4)],
+)
+def test_an_exit_widens_until_it_reaches_the_bid(
+    bench: Bench, half_spread: str, tries: int
+) -> None:
+    """2 % below the mid, as far as the stop that it takes away, then 4, 8 and 10 %."""
+    position_id, venue = protected(bench), bench.venues["binance"]
+    spread_wide(venue, half_spread)
+    outcomes = []
+    for _ in range(tries):
+        desk = next_run(bench)
+        outcomes += [result.outcome for result in desk.exit(position_id, reason="stop")]
+        desk.protect()
+    assert outcomes == ["NOT_FILLED"] * (tries - 1) + ["FILLED"]
+    assert bench.held() == 0
+
+
+def test_an_exit_sells_no_deeper_than_ten_percent(bench: Bench) -> None:
+    position_id, venue = protected(bench), bench.venues["binance"]
+    spread_wide(venue, "0.11")
+    for _ in range(6):
+        desk = next_run(bench)
+        assert [r.outcome for r in desk.exit(position_id, reason="stop")] == ["NOT_FILLED"]
+    assert min(ticket.limit_price for ticket in venue.sent if ticket.side == "sell") == 90

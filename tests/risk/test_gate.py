@@ -190,12 +190,12 @@ def test_crossed_and_empty_books(world: World, position: int) -> None:
         ("buy", "100.50", None),
         ("buy", "100.51", "PRICE_COLLAR"),
         ("buy", "90", None),
-        ("sell", "99.50", None),
-        ("sell", "99.49", "PRICE_COLLAR"),
+        ("sell", "90", None),
+        ("sell", "89.99", "PRICE_COLLAR"),
         ("sell", "110", None),
     ],
 )
-def test_price_collar_of_50_bps(
+def test_price_collar_of_50_bps_and_of_10_percent_for_exits(
     world: World, position: int, side: str, price: str, code: str | None
 ) -> None:
     world.fill(position, "0.5")
