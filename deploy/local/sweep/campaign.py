@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -114,7 +115,7 @@ class Worker:
             await self._overlaps(stage)
 
     async def _pairs(self, stage: Stage, system: str, cases: list[Fault]) -> None:
-        count = self._plan.pairs // len(self._plan.scenarios)
+        count = math.ceil(self._plan.pairs / len(self._plan.scenarios))
         if system != "ours":
             count //= 10  # a baseline has a tenth of our calls
         for number in self._mine(range(count)):
@@ -124,7 +125,7 @@ class Worker:
 
     async def _overlaps(self, stage: Stage) -> None:
         sites = sorted(set(stage.reference.sites))
-        for number in self._mine(range(self._plan.overlaps // len(self._plan.scenarios))):
+        for number in self._mine(range(math.ceil(self._plan.overlaps / len(self._plan.scenarios)))):
             rng = self._rng(stage, "overlap", number)
             others = [other for other in OTHERS if other != stage.scenario.subject]
             case = Overlap(rng.choice(sites), rng.choice(others))
