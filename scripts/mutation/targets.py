@@ -52,9 +52,9 @@ TARGETS = (
     Target("shared/risk/limits.py", GATE_TESTS),
     Target("shared/execution/intents.py", ORDER_TESTS),
     Target("shared/execution/sending.py", ORDER_TESTS),
-    Target("shared/execution/resolving.py", ORDER_TESTS),
+    Target("shared/execution/reconciling/resolving.py", ORDER_TESTS),
     Target(
-        "shared/execution/parents.py",
+        "shared/execution/entries/parents.py",
         ("tests/execution/test_twap.py", "tests/execution/test_parent_limits.py"),
         functions=("hold_working", "progress", "_scheduled", "_PROGRESS"),
     ),

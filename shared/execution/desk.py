@@ -8,10 +8,11 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import entering, leaving, parents, protecting, slices
-from shared.execution.closing import close_finished_positions
-from shared.execution.protecting import Protection
-from shared.execution.reconcile import Reconciliation, reconcile
+from shared.execution.entries import entering, parents, slices
+from shared.execution.exits import leaving, protecting
+from shared.execution.exits.closing import close_finished_positions
+from shared.execution.exits.protecting import Protection
+from shared.execution.reconciling.reconcile import Reconciliation, reconcile
 from shared.execution.types import EntryOrder, OrderResult
 from shared.execution.venues.base import Venue
 from shared.execution.venues.registry import open_venues

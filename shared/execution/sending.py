@@ -20,8 +20,10 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution import amending, fees, fills, intents, parents
+from shared.execution import fees, fills, intents
+from shared.execution.entries import parents
 from shared.execution.intents import Intent
+from shared.execution.reconciling import amending
 from shared.execution.types import MarketRules, OrderResult, VenueOrder
 from shared.execution.venues.base import Venue
 from shared.ledger import events

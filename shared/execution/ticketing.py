@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from shared.execution import intents, offers
+from shared.execution import intents
+from shared.execution.entries import offers
 from shared.execution.intents import Intent
 from shared.execution.rounding import floor_to, limit_price
 from shared.execution.types import MarketRules, OrderTicket, Purpose, Side

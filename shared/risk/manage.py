@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import clock
 from shared.errors import DataUnavailable
-from shared.execution import naked
+from shared.execution.exits import naked
 from shared.ledger import equity, events, positions
 from shared.ledger.positions import Position
 from shared.market.types import Quote

@@ -13,8 +13,8 @@ import pytest
 from deploy.cli import environment
 from deploy.cli.main import main
 from shared import clock, config
-from shared.execution import parents
-from shared.execution.parents import NewParent
+from shared.execution.entries import parents
+from shared.execution.entries.parents import NewParent
 from shared.ledger import connection
 from shared.ledger.connection import Ledger
 

@@ -8,8 +8,8 @@ from typing import Any
 from execution_bench import Bench
 from scripted_venue import ScriptedVenue
 
-from shared.execution import covers
 from shared.execution.desk import Desk
+from shared.execution.exits import covers
 from shared.execution.types import OrderTicket
 from shared.ledger.connection import Row
 

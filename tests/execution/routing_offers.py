@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from shared.execution.offers import Offer
+from shared.execution.entries.offers import Offer
 from shared.execution.types import MarketRules
 from shared.market.types import Book
 

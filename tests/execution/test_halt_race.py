@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from execution_bench import Bench
 
-from shared.execution import intents, parents, slices
+from shared.execution import intents
+from shared.execution.entries import parents, slices
 from shared.ledger import connection, state
 from shared.ledger.connection import Ledger
 

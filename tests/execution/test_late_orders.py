@@ -12,8 +12,9 @@ from test_resolve import leave_unknown
 
 from shared import clock
 from shared.errors import OrderDenied
-from shared.execution import intents, sending, strangers
-from shared.execution.amending import LATE_ORDER
+from shared.execution import intents, sending
+from shared.execution.reconciling import strangers
+from shared.execution.reconciling.amending import LATE_ORDER
 from shared.execution.types import VenueOrder
 from shared.ledger import state
 from shared.risk import gate

@@ -12,7 +12,7 @@ from scripted_venue import ScriptedVenue
 from test_late_orders import amended
 
 from shared.errors import OrderDenied
-from shared.execution.amending import LATE_ORDER
+from shared.execution.reconciling.amending import LATE_ORDER
 
 WHOLE = Decimal("0.895")  # what 90 USDT buy at the collar's worst price
 

@@ -21,7 +21,7 @@ from protection_bench import (
 )
 from scripted_venue import ScriptedVenue
 
-from shared.execution import naked
+from shared.execution.exits import naked
 from shared.ledger import alerts, state
 
 HELD = Decimal("0.597")  # 60 USDT at 100.05 with its fee, on the step of 0.001

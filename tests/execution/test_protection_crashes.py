@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from protection_bench import assert_protected, buy, protected, stop_at
 from scripted_venue import ScriptedVenue
 
-from shared.execution import covers
 from shared.execution.desk import Desk
+from shared.execution.exits import covers
 from shared.ledger.connection import Ledger
 
 _VENUE_CALLS = ("submit", "cancel", "order", "book", "fills", "find_order")

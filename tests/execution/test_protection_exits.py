@@ -22,8 +22,8 @@ from scripted_venue import ScriptedVenue
 from test_races import at_once
 
 from shared import clock
-from shared.execution import leaving, naked, protecting
-from shared.execution.protecting import Protection
+from shared.execution.exits import leaving, naked, protecting
+from shared.execution.exits.protecting import Protection
 from shared.execution.types import OrderTicket, VenueOrder
 from shared.ledger import positions
 from shared.market.types import Book
@@ -238,7 +238,7 @@ def test_the_gate_keeps_a_second_stop_out_whatever_its_key(
 ) -> None:
     """Two that count the stops differently: the holding control denies the second."""
     protected(bench)
-    from shared.execution import covers
+    from shared.execution.exits import covers
 
     real = covers.of_position
     uncovered = {"stops": 0, "resting": Decimal(0), "resting_stop_price": None}

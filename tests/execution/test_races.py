@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from execution_bench import Bench
 
-from shared.execution import intents, leaving, parents, slices
+from shared.execution import intents
+from shared.execution.entries import parents, slices
+from shared.execution.exits import leaving
 from shared.ledger import connection
 from shared.run import Run
 

@@ -9,8 +9,8 @@ import pytest
 from execution_bench import Bench
 
 from shared.execution.desk import Desk
-from shared.execution.findings import TELL_AFTER
 from shared.execution.intents import QUARANTINE
+from shared.execution.reconciling.findings import TELL_AFTER
 from shared.execution.venues.paper import PaperVenue
 
 UNKNOWN_ALERT = "binance: nobody knows what became of an order in BTC/USDT"

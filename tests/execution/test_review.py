@@ -13,8 +13,11 @@ from scripted_venue import ScriptedVenue
 
 from shared import cache, calls, clock
 from shared.errors import ConfigurationError, DataUnavailable, LeaseLost, VenueUnavailable
-from shared.execution import execute, leaving, parents, reconcile, sending, slices
+from shared.execution import execute, sending
 from shared.execution.desk import Desk
+from shared.execution.entries import parents, slices
+from shared.execution.exits import leaving
+from shared.execution.reconciling import reconcile
 from shared.execution.types import OrderTicket, VenueFill, VenueOrder
 from shared.execution.venues import registry
 from shared.execution.venues.ccxt_venue import CcxtVenue

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routing_offers import make_offer
 
-from shared.execution.offers import marketable_price
+from shared.execution.entries.offers import marketable_price
 from shared.execution.rounding import ceil_to, floor_to, limit_price
 from shared.market.types import Book
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from routing_offers import make_offer
 
-from shared.execution.offers import Offer
-from shared.execution.routing import allocate
+from shared.execution.entries.offers import Offer
+from shared.execution.entries.routing import allocate
 
 VENUES = ("binance", "coinbase", "kraken")
 Ranked = tuple[Decimal, Decimal, int]

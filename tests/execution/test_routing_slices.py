@@ -16,8 +16,8 @@ from scripted_venue import ScriptedVenue
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import liquidity, parents, slices
 from shared.execution.desk import Desk
+from shared.execution.entries import liquidity, parents, slices
 from shared.execution.types import MarketRules, OrderResult
 from shared.ledger import connection
 from shared.market.types import Book

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scripted_venue import ScriptedVenue
 
 from shared.errors import OrderDenied, VenueUnavailable
-from shared.execution import parents
 from shared.execution.desk import Desk
-from shared.execution.parents import Parent
+from shared.execution.entries import parents
+from shared.execution.entries.parents import Parent
 from shared.execution.types import OrderResult
 from shared.ledger import decisions
 from shared.ledger.connection import Ledger

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from shared import clock
-from shared.execution import naked
-from shared.execution.protecting import Protection
+from shared.execution.exits import naked
+from shared.execution.exits.protecting import Protection
 from shared.execution.types import MarketRules, OrderResult
 from shared.ledger import positions, runs, state
 from shared.ledger.connection import Ledger

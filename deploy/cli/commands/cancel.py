@@ -29,7 +29,7 @@ def handler(args: argparse.Namespace) -> int:
     """
     from deploy.cli import ledgers
     from shared.errors import ConfigurationError
-    from shared.execution import parents
+    from shared.execution.entries import parents
 
     with ledgers.open_ledger() as opened, opened.own_time():
         ledger = opened.ledger

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from itertools import combinations
 
-from shared.execution.offers import Level, Offer
+from shared.execution.entries.offers import Level, Offer
 
 _Run = tuple[Decimal, int]
 """Some lots that cost the same: the cost of one, and how many."""

@@ -16,8 +16,9 @@ from typing import Any
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import covers, intents, naked
-from shared.execution.covers import Cover, Stop
+from shared.execution import intents
+from shared.execution.exits import covers, naked
+from shared.execution.exits.covers import Cover, Stop
 from shared.execution.intents import Intent
 from shared.execution.sending import import_fills, send
 from shared.execution.types import MarketRules, OrderTicket, VenueOrder

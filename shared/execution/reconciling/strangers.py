@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import amending, fills, owners
-from shared.execution.findings import Reconciliation
-from shared.execution.owners import Owner
+from shared.execution import fills
+from shared.execution.reconciling import amending, owners
+from shared.execution.reconciling.findings import Reconciliation
+from shared.execution.reconciling.owners import Owner
 from shared.execution.sending import CLOCK_MARGIN, acknowledge, import_fills
 from shared.execution.types import VenueOrder
 from shared.execution.venues.base import Venue

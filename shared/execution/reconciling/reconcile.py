@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shared.errors import VenueUnavailable
-from shared.execution import accounts, fees, strangers
-from shared.execution.accounts import Comparison
-from shared.execution.findings import Reconciliation
-from shared.execution.refreshing import refresh_open_orders
-from shared.execution.resolving import resolve
+from shared.execution import fees
+from shared.execution.reconciling import accounts, strangers
+from shared.execution.reconciling.accounts import Comparison
+from shared.execution.reconciling.findings import Reconciliation
+from shared.execution.reconciling.refreshing import refresh_open_orders
+from shared.execution.reconciling.resolving import resolve
 from shared.execution.venues.base import Venue
 from shared.ledger.connection import Ledger, Row
 from shared.run import Run

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution.offers import Offer
+from shared.execution.entries.offers import Offer
 from shared.execution.types import MarketRules
 from shared.execution.venues.base import Venue
 from shared.ledger.connection import Row

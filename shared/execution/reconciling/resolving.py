@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import accounts, intents, strangers
-from shared.execution.findings import TELL_AFTER, Reconciliation
+from shared.execution import intents
 from shared.execution.intents import QUARANTINE, Unresolved
-from shared.execution.owners import Owner
+from shared.execution.reconciling import accounts, strangers
+from shared.execution.reconciling.findings import TELL_AFTER, Reconciliation
+from shared.execution.reconciling.owners import Owner
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events
 from shared.run import Run

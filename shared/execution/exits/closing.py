@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import naked
+from shared.execution.exits import naked
 from shared.execution.venues.base import Venue
 from shared.ledger import events, state
 from shared.ledger.connection import Row

@@ -9,10 +9,10 @@ from typing import Literal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import liquidity, parents, routing
-from shared.execution.liquidity import Liquidity
-from shared.execution.offers import Offer
-from shared.execution.parents import Parent
+from shared.execution.entries import liquidity, parents, routing
+from shared.execution.entries.liquidity import Liquidity
+from shared.execution.entries.offers import Offer
+from shared.execution.entries.parents import Parent
 from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import parents, protecting
+from shared.execution.entries import parents
+from shared.execution.exits import protecting
 from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution import fills, intents
-from shared.execution.findings import TELL_AFTER, Reconciliation
+from shared.execution.reconciling.findings import TELL_AFTER, Reconciliation
 from shared.execution.sending import import_fills
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts

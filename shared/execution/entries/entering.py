@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import DataUnavailable, OrderDenied, VenueUnavailable
-from shared.execution import parents
-from shared.execution.parents import NewParent
+from shared.execution.entries import parents
+from shared.execution.entries.parents import NewParent
 from shared.execution.types import EntryOrder, Purpose, Urgency
 from shared.execution.venues.base import Venue
 from shared.run import Run

@@ -1,0 +1,1 @@
+"""What ends or guards a position: sales, stops that rest on venues, closing."""
