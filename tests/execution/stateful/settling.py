@@ -18,9 +18,7 @@ def settle(world: World, invariants: Invariants) -> None:
     world.minute("position_manager")
     invariants.check()
     check_differences(world)
-    for venue in world.venues.values():
-        venue.human_cancels()
-    world.book_what_people_moved()
+    world.undo_what_people_did()
     world.rearm()
     for number in range(_MINUTES):
         world.minute("position_manager" if number % 5 == 0 else "trading_loop")

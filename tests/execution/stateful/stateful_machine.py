@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from interruptions import Killed
 from settling import settle
 from stateful_invariants import Invariants
-from stateful_venue import BASE, QUOTE, StatefulVenue
+from stateful_venue import BASE, QUOTE
 from stateful_world import Workflow, World, buy, sell
 
 from shared.ledger import decisions
@@ -19,13 +19,16 @@ from tests.conftest import POD
 
 VENUES = st.sampled_from(["binance", "kraken"])
 WORKFLOWS: st.SearchStrategy[Workflow] = st.sampled_from(["trading_loop", "position_manager"])
-SIZES = st.sampled_from([12, 30, 60, 100, 400])
-URGENCIES = st.sampled_from(["normal", "high"])
-MOVES = st.sampled_from(["-0.2", "0.2", "-1", "1", "-2.1", "3.2", "5.5", "11", "-4.5", "-8"])
-SUBMIT_FAULTS = st.sampled_from(["reject", "lose request", "lose answer", "late"])
-CANCEL_FAULTS = st.sampled_from(["fail", "lose answer", "ignore", "fill first"])
+SIZES = st.sampled_from([60, 12, 30, 100, 400])
+URGENCIES = st.sampled_from(["high", "normal"])
+MOVES = st.sampled_from(["-0.2", "0.3", "-1", "1", "-2.1", "3.2", "5.5", "11", "-4.5", "-8"])
+POINTS = st.integers(1, 30)
+FAULTS = st.sampled_from(
+    ["", "", "reject", "lose request", "lose answer", "late", "half", "lag",
+     "cancel fail", "cancel lose answer", "cancel ignore", "cancel fill first"]
+)  # fmt: skip
 MEANWHILE = st.sampled_from(
-    ["same event", "other workflow", "lease expired", "halt", "fall", "down", "jump"]
+    ["killed", "same event", "other workflow", "lease expired", "halt", "fall", "down", "jump"]
 )
 GARBAGE: list[dict[str, Any]] = [
     {"size": -50.0},
@@ -47,48 +50,51 @@ class Trading(RuleBasedStateMachine):
 
     make_world: ClassVar[Callable[[], World]]
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(size=st.sampled_from([60, 0, 100]), urgency=URGENCIES, fault=FAULTS)
+    def begin(self, size: int, urgency: str, fault: str) -> None:
         self.world = type(self).make_world()
         self.sound = Invariants(self.world)
+        if size:
+            self.entry(size, urgency, fault)
 
     # The platform
 
-    @rule(workflow=WORKFLOWS)
-    def cron(self, workflow: Workflow) -> None:
-        self.world.minute(workflow)
+    @rule(minutes=st.integers(1, 3), fault=FAULTS)
+    def minutes(self, minutes: int, fault: str) -> None:
+        self._break(fault)
+        for _ in range(minutes):
+            self.world.minute()
+
+    @rule(fault=FAULTS)
+    def position_manager(self, fault: str) -> None:
+        self._break(fault)
+        self.world.minute("position_manager")
 
     @rule(workflow=WORKFLOWS)
-    def cron_doubled(self, workflow: Workflow) -> None:
+    def doubled(self, workflow: Workflow) -> None:
+        """One event is delivered twice, one after the other."""
         self.world.minute(workflow)
         self.world.fire(self.world.events[-1])
 
     @rule(minutes=st.sampled_from([1, 2, 4, 15]))
-    def cron_skipped(self, minutes: int) -> None:
+    def skipped(self, minutes: int) -> None:
         """Also a jump of the clock: nothing of ours runs meanwhile."""
         self.world.time.advance(minutes=minutes)
 
-    @rule(workflow=WORKFLOWS, point=st.integers(1, 90), in_statements=st.booleans())
-    def killed(self, workflow: Workflow, point: int, in_statements: bool) -> None:
-        self._interrupted(workflow, point, self._die, in_statements=in_statements)
-
-    @rule(size=SIZES, urgency=URGENCIES, point=st.integers(1, 24))
-    def killed_while_entering(self, size: int, urgency: str, point: int) -> None:
-        event = self._entry(size, urgency)
-        self.world.interrupted(event, point, self._die)
-
-    @rule(workflow=WORKFLOWS, point=st.integers(1, 24), meanwhile=MEANWHILE)
-    def overlapped(self, workflow: Workflow, point: int, meanwhile: str) -> None:
+    @rule(workflow=WORKFLOWS, point=st.integers(1, 120), fault=FAULTS)
+    def killed_at_statement(self, workflow: Workflow, point: int, fault: str) -> None:
+        self._break(fault)
         self.world.time.advance(minutes=1)
         event = self.world.event(workflow)
-        self.world.interrupted(event, point, lambda: self._meanwhile(meanwhile, workflow))
+        self.world.interrupted(event, point, self._die, in_statements=True)
 
-    @rule(size=SIZES, urgency=URGENCIES, point=st.integers(1, 24), meanwhile=MEANWHILE)
-    def overlapped_while_entering(
-        self, size: int, urgency: str, point: int, meanwhile: str
-    ) -> None:
-        event = self._entry(size, urgency)
-        self.world.interrupted(event, point, lambda: self._meanwhile(meanwhile, "trading_loop"))
+    @rule(workflow=WORKFLOWS, point=POINTS, what=MEANWHILE, fault=FAULTS)
+    def interrupted(self, workflow: Workflow, point: int, what: str, fault: str) -> None:
+        """At a venue's call something else happens, the end of this run among it."""
+        self._break(fault)
+        self.world.time.advance(minutes=1)
+        event = self.world.event(workflow)
+        self.world.interrupted(event, point, lambda: self._meanwhile(what, workflow))
 
     @precondition(lambda self: self.world.events)
     @rule(back=st.integers(1, 6))
@@ -99,12 +105,28 @@ class Trading(RuleBasedStateMachine):
 
     # What was decided
 
-    @rule(size=SIZES, urgency=URGENCIES)
-    def entry(self, size: int, urgency: str) -> None:
+    @rule(size=SIZES, urgency=URGENCIES, fault=FAULTS)
+    def entry(self, size: int, urgency: str, fault: str) -> None:
+        self._break(fault)
         self.world.fire(self._entry(size, urgency))
 
-    @rule()
-    def sell_signal(self) -> None:
+    @rule(size=SIZES, urgency=URGENCIES, point=POINTS, what=MEANWHILE, fault=FAULTS)
+    def entry_interrupted(self, size: int, urgency: str, point: int, what: str, fault: str) -> None:
+        self._break(fault)
+        event = self._entry(size, urgency)
+        self.world.interrupted(event, point, lambda: self._meanwhile(what, "trading_loop"))
+
+    @rule(size=SIZES, urgency=URGENCIES, fault=FAULTS, percent=MOVES, later=FAULTS)
+    def trade(self, size: int, urgency: str, fault: str, percent: str, later: str) -> None:
+        """An entry, its stop, a move and what follows from it."""
+        self.entry(size, urgency, fault)
+        self.minutes(1, "")
+        self.market(percent)
+        self.minutes(2, later)
+
+    @rule(fault=FAULTS)
+    def sell_signal(self, fault: str) -> None:
+        self._break(fault)
         self.world.time.advance(minutes=1)
         self.world.fire(self.world.event("trading_loop", sell(self._decision_id())))
 
@@ -122,62 +144,41 @@ class Trading(RuleBasedStateMachine):
         )
         assert ordered == [], GARBAGE[number]
 
-    # The market and the venues
+    # The market, the venues and the people
 
     @rule(percent=MOVES)
     def market(self, percent: str) -> None:
         self.world.move(self.world.price * (1 + Decimal(percent) / 100))
 
-    @rule(venue=VENUES, fault=SUBMIT_FAULTS)
-    def next_order(self, venue: str, fault: str) -> None:
-        self._venue(venue).next_submit = fault
-
-    @rule(venue=VENUES, fault=CANCEL_FAULTS)
-    def next_cancel(self, venue: str, fault: str) -> None:
-        self._venue(venue).next_cancel = fault
-
-    @rule(venue=VENUES, down=st.booleans())
-    def outage(self, venue: str, down: bool) -> None:
-        self._venue(venue).down = down
-
-    @rule(venue=VENUES, seconds=st.sampled_from([30, 70]))
-    def queries_lag(self, venue: str, seconds: int) -> None:
-        """Shorter than the quarantine, which is what the protocol asks of a venue."""
-        self._venue(venue).lag(seconds)
-
-    @rule(venue=VENUES, share=st.sampled_from(["0", "0.4", "1"]))
-    def fills_in_part(self, venue: str, share: str) -> None:
-        self._venue(venue).fill_share = Decimal(share)
-
-    @rule(venue=VENUES, currency=st.sampled_from(["quote", "base", "third"]))
-    def fees(self, venue: str, currency: Any) -> None:
-        self._venue(venue).fee_currency = currency
-
-    # People
+    @rule(
+        venue=VENUES,
+        what=st.sampled_from(["down", "half", "nothing fills", "wide", "base", "third"]),
+    )
+    def venue_changes(self, venue: str, what: str) -> None:
+        self._break(what, (venue,))
 
     @rule()
-    def halt(self) -> None:
-        self.world.halt()
+    def venues_heal(self) -> None:
+        for venue in self.world.venues.values():
+            venue.heal()
 
-    @rule()
-    def rearm(self) -> None:
-        self.world.rearm()
-
-    @rule(venue=VENUES, fills=st.booleans())
-    def person_orders(self, venue: str, fills: bool) -> None:
-        self._venue(venue).human_orders(fills=fills)
-
-    @rule(venue=VENUES, amount=st.sampled_from(["-300", "250"]))
-    def person_moves_cash(self, venue: str, amount: str) -> None:
-        self._venue(venue).human_moves(QUOTE, Decimal(amount))
-
-    @rule(venue=VENUES)
-    def person_pays_coins_in(self, venue: str) -> None:
-        self._venue(venue).human_moves(BASE, Decimal("0.3"))
-
-    @rule()
-    def person_books(self) -> None:
-        self.world.book_what_people_moved()
+    @rule(
+        venue=VENUES,
+        what=st.sampled_from(["put right"] * 5 + ["halt", "cash", "coins", "order", "trade"]),
+    )
+    def person(self, venue: str, what: str) -> None:
+        world = self.world
+        if what == "halt":
+            world.halt()
+        elif what == "cash":
+            world.venues[venue].human_moves(QUOTE, Decimal(-300))
+        elif what == "coins":
+            world.venues[venue].human_moves(BASE, Decimal("0.3"))
+        elif what in ("order", "trade"):
+            world.venues[venue].human_orders(fills=what == "trade")
+        else:
+            world.undo_what_people_did()
+            world.rearm()
 
     # What holds
 
@@ -192,8 +193,23 @@ class Trading(RuleBasedStateMachine):
 
     # Helpers
 
-    def _venue(self, name: str) -> StatefulVenue:
-        return self.world.venues[name]
+    def _break(self, fault: str, venues: tuple[str, ...] = ("binance", "kraken")) -> None:
+        """For the next order or cancel, for a while, or until the venues heal."""
+        for venue in (self.world.venues[name] for name in venues):
+            if fault.startswith("cancel "):
+                venue.next_cancel = fault.removeprefix("cancel ")
+            elif fault == "lag":
+                venue.lag(seconds=70)  # shorter than the quarantine, as the protocol asks
+            elif fault == "down":
+                venue.down = True
+            elif fault == "wide":
+                venue.half_spread = (venue.mid / 100).quantize(Decimal("0.01"))
+            elif fault in ("half", "nothing fills"):
+                venue.fill_share = Decimal("0.5") if fault == "half" else Decimal(0)
+            elif fault in ("base", "third"):
+                venue.fee_currency = "base" if fault == "base" else "third"
+            elif fault:
+                venue.next_submit = fault
 
     def _decision_id(self) -> str:
         return decisions.decision_id(POD, f"trading_loop-{len(self.world.events)}")
@@ -203,19 +219,14 @@ class Trading(RuleBasedStateMachine):
         steps = buy(self.world, size, urgency, self._decision_id())
         return self.world.event("trading_loop", steps)
 
-    def _interrupted(
-        self, workflow: Workflow, point: int, act: Callable[[], Any], *, in_statements: bool
-    ) -> None:
-        self.world.time.advance(minutes=1)
-        event = self.world.event(workflow)
-        self.world.interrupted(event, point, act, in_statements=in_statements)
-
     def _die(self) -> None:
         raise Killed
 
     def _meanwhile(self, what: str, workflow: Workflow) -> None:
         world = self.world
-        if what == "same event":
+        if what == "killed":
+            self._die()
+        elif what == "same event":
             world.fire(world.events[-1])
         elif what == "other workflow":
             other: Workflow = (
@@ -234,5 +245,3 @@ class Trading(RuleBasedStateMachine):
                 venue.down = True
         else:
             world.time.advance(seconds=20)
-
-

@@ -43,7 +43,9 @@ class StatefulVenue(ScriptedVenue):
         half_spread: between the mid and either best price, in quote currency.
         fee_currency: of the fills from now on; ``"base"`` holds for buys, as venues take a fee of
             what is received.
-        human: what a person has moved or traded by currency, outside of the system.
+        human: what a person has moved or traded by currency, outside of the system, and has not
+            booked yet.
+        coins_of_others: the same in base currency, booked or not: never ours to sell.
         before_submit: told of each ticket before anything is done with it.
     """
 
@@ -63,6 +65,7 @@ class StatefulVenue(ScriptedVenue):
         self.half_spread = Decimal("0.05")
         self.fee_currency: FeeCurrency = "quote"
         self.human: dict[str, Decimal] = {}
+        self.coins_of_others = _NOTHING
         self.before_submit: Callable[[StatefulVenue, OrderTicket], None] | None = None
         self._late: list[tuple[datetime, OrderTicket]] = []
         self._shown: _Shown | None = None
@@ -127,7 +130,9 @@ class StatefulVenue(ScriptedVenue):
     def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
         self._answer()
         shown = self._lagging()
-        return [o for o in (self.resting if shown is None else shown.resting) if o.symbol in symbols]
+        return [
+            o for o in (self.resting if shown is None else shown.resting) if o.symbol in symbols
+        ]
 
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
         self._answer()
@@ -170,14 +175,14 @@ class StatefulVenue(ScriptedVenue):
         """A person pays in, or takes out."""
         self.account[currency] += amount
         self.human[currency] = self.human.get(currency, _NOTHING) + amount
+        if currency == BASE:
+            self.coins_of_others += amount
 
     def human_orders(self, *, fills: bool) -> None:
         """A person orders by hand: it rests, or is filled at once."""
         self._foreign += 1
         key, quantity = f"foreign-{self.name}-{self._foreign}", Decimal("0.05")
-        order = VenueOrder(
-            key, None, f"{BASE}/{QUOTE}", "buy", "open", quantity, _NOTHING, None
-        )
+        order = VenueOrder(key, None, f"{BASE}/{QUOTE}", "buy", "open", quantity, _NOTHING, None)
         self.orders[key] = order
         if not fills:
             self.resting.append(order)

@@ -159,9 +159,7 @@ class World:
     def halt(self) -> None:
         """A person pulls the kill switch."""
         self._tick()
-        state.tighten(
-            self.ledger, "HALTED", reason="drill", set_by="a person", rearm_required=True
-        )
+        state.tighten(self.ledger, "HALTED", reason="drill", set_by="a person", rearm_required=True)
         self._tick()
 
     def rearm(self) -> None:
@@ -169,8 +167,10 @@ class World:
         self._tick()
         state.rearm(self.ledger, reason="drill is over", set_by="a person")
 
-    def book_what_people_moved(self) -> None:
-        """The person tells the ledger what he has done, once."""
+    def undo_what_people_did(self) -> None:
+        """He takes his orders back, and tells the ledger what he has moved."""
+        for venue in self.venues.values():
+            venue.human_cancels()
         for venue in self.venues.values():
             for currency, amount in sorted(venue.human.items()):
                 if amount:
@@ -239,9 +239,7 @@ class World:
         }.items():  # fmt: skip
             patch.setenv(name, value)
         patch.delenv("REDIS_URL", raising=False)
-        patch.setattr(
-            frame, "open_ledger", lambda _: PointedLedger(self.ledger, self.interruption)
-        )
+        patch.setattr(frame, "open_ledger", lambda _: PointedLedger(self.ledger, self.interruption))
         patch.setattr(Desk, "open", lambda run: Desk(run, self.venues))
 
 
@@ -295,8 +293,16 @@ def _store_decision(run: Run, risk: dict[str, Any]) -> None:
             run.ledger,
             run.run_id,
             Decision(
-                risk["decision_id"], SYMBOL, action, "ensemble", "mean_reversion", 0.8,
-                1.0, Decimal(100), "scripted", {}, [],
+                risk["decision_id"],
+                SYMBOL,
+                action,
+                "ensemble",
+                "mean_reversion",
+                0.8,
+                1.0,
+                Decimal(100),
+                "scripted",
+                {},
+                [],
             ),  # fmt: skip
         )
-

@@ -96,7 +96,7 @@ class WireChecks:
         """All that is held, that may still arrive, and this one, at this venue's price."""
         dust = self._ledger.one(_DUST)
         assert dust is not None
-        held = sum((v.account[BASE] - v.human.get(BASE, _NOTHING) for v in self._every), _NOTHING)
+        held = sum((v.account[BASE] - v.coins_of_others for v in self._every), _NOTHING)
         coming = [t for v in self._every for t in v.in_transit if t.side == "buy"] + [ticket]
         after = (held - dust["quantity"]) * venue.mid
         after += sum((t.quantity * t.limit_price for t in coming), _NOTHING)
@@ -108,7 +108,7 @@ class WireChecks:
         assert unknown is not None
         if unknown["stops"] > (intent["purpose"] == "protect"):
             return  # it may have locked what is to be sold: then the venue refuses
-        held = venue.account[BASE] - venue.human.get(BASE, _NOTHING)
+        held = venue.account[BASE] - venue.coins_of_others
         coming = sum((t.quantity for t in venue.in_transit if t.side == "sell"), _NOTHING)
         free = held - coming - venue.locked(BASE)
         assert ticket.quantity <= free, f"a sale of {ticket.quantity} where {free} is free"
