@@ -169,10 +169,12 @@ def test_orders_are_sent_from_one_place() -> None:
     """Every order passes one line, so the rules before it cannot be gone around."""
     creating = {"create_order", "createOrder", "create_limit_order", "create_market_order"}
     venues = "shared/execution/venues"
-    assert calls(creating, "shared", "steps", "deploy") == [
+    assert calls(creating, "shared", "steps") == [
         (f"{venues}/ccxt_venue.py", "self._dialect"),
         (f"{venues}/dialects.py", "client"),
     ]
+    naive_loops = "deploy/local/sweep/baselines.py"  # for comparison, on simulated venues only
+    assert calls(creating, "deploy") == [(naive_loops, "self._exchange")]
     assert len(calls({"submit"}, "shared/execution")) == 1
 
 

@@ -53,7 +53,7 @@ def collect(
 def is_at_rest(ledger: Ledger) -> bool:
     """Whether every intent has an outcome and no order but stops is open."""
     row = ledger.one(
-        "SELECT (SELECT count(*) FROM intents WHERE pod = %(pod)s AND "  # noqa: S608
+        "SELECT (SELECT count(*) FROM intents WHERE pod = %(pod)s AND "  # noqa: S608 our own constant
         f"{_UNRESOLVED}) + (SELECT count(*) FROM orders o JOIN intents i USING (intent_id) "
         "WHERE o.pod = %(pod)s AND o.status = 'open' AND i.purpose <> 'protect') AS waiting",
         {"pod": ledger.pod},
