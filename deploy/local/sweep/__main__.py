@@ -14,6 +14,7 @@ from rich.console import Console
 from deploy.local.servers import PROJECT
 from deploy.local.sweep import workers
 from deploy.local.sweep.campaign import Plan, run_case
+from deploy.local.sweep.journal import Journal
 from deploy.local.sweep.scenarios import SCENARIOS
 from deploy.local.sweep.world import World
 
@@ -30,8 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.case is not None:
         return uvloop.run(_replay(console, options.case))
     started = time.monotonic()
-    report = workers.sweep(_plan(options), console)
-    document = report.as_json(given, time.monotonic() - started)
+    journal = Journal.open(fresh=options.fresh)
+    if journal.done:
+        console.print(f"{len(journal.done):,} cases of this build are done; --fresh begins anew.")
+    report = workers.sweep(_plan(options), console, journal)
+    seconds = time.monotonic() - started
+    journal.end(seconds)
+    document = report.as_json(given, journal.seconds + seconds)
     console.print(report.table())
     for failure in report.tallies["ours"].failures[:10]:
         console.print(f"{failure['violations'][0]}  {failure['replay']}", soft_wrap=True)
@@ -55,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--days", type=int, default=0, help="virtual days of random faults")
     parser.add_argument("--no-first", action="store_true", help="leave out the first order")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--minutes", type=float, help="begin no further case after this time")
+    parser.add_argument("--fresh", action="store_true", help="forget what was swept before")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="two scenarios, requests that write")
@@ -75,6 +83,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         days=options.days,
         workers=options.workers,
         seed=options.seed,
+        minutes=options.minutes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Plan:
         overlaps: runs stopped at a call while another goes through, over all scenarios.
         days: virtual days of soak.
         workers: processes that share the work.
+        minutes: after which no further case is begun.
+        done: keys of the cases that an earlier sweep of this build has run.
     """
 
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
@@ -45,6 +48,8 @@ class Plan:
     days: int = 0
     workers: int = 2
     seed: int = 1
+    minutes: float | None = None
+    done: frozenset[str] = frozenset()
 
 
 class Worker:
@@ -60,6 +65,7 @@ class Worker:
         self._share = share
         self._say = say
         self._world = World()
+        self._began = time.monotonic()
 
     async def run(self) -> None:
         """Everything that falls to this worker."""
@@ -67,10 +73,10 @@ class Worker:
             await self._world.start()
             async for stage, system in self._stages():
                 await self._sweep(stage, system)
-            for day in self._mine(range(self._plan.days)):
+            for key, day in self._mine("soak", range(self._plan.days)):
                 seed = self._plan.seed * 1000 + day
                 rate = soak.RATES[day % len(soak.RATES)]
-                self._tell("soak", "ours", await soak.run_days(self._world, 24, seed, rate))
+                self._tell("soak", "ours", key, await soak.run_days(self._world, 24, seed, rate))
         except BaseException as error:
             trace = traceback.format_exc()
             self._say({"kind": "failed", "error": f"{type(error).__name__}: {error}\n{trace}"})
@@ -88,6 +94,8 @@ class Worker:
                     yield BaselineStage(self._world, program, fill, self._plan.seed), program
 
     async def _sweep(self, stage: Stage, system: str) -> None:
+        if self._is_over():
+            return
         try:
             await stage.prepare()
         except AssertionError as error:
@@ -107,8 +115,8 @@ class Worker:
             }
         )
         if self._plan.first_order:
-            for fault in self._mine(cases):
-                self._tell("first", system, await stage.run(at(fault)))
+            for key, fault in self._mine(f"{stage.scenario.name} first", cases):
+                self._tell("first", system, key, await stage.run(at(fault)))
         if cases:
             await self._pairs(stage, system, cases)
         if system == "ours" and sites:
@@ -118,31 +126,42 @@ class Worker:
         count = math.ceil(self._plan.pairs / len(self._plan.scenarios))
         if system != "ours":
             count //= 10  # a baseline has a tenth of our calls
-        for number in self._mine(range(count)):
+        for key, number in self._mine(f"{stage.scenario.name} pair", range(count)):
             rng = self._rng(stage, "pair", number)
             second = nth_call(rng.randint(1, max(1, stage.reference.recovery_calls)), rng)
-            self._tell("pair", system, await stage.run(at(rng.choice(cases)), second))
+            self._tell("pair", system, key, await stage.run(at(rng.choice(cases)), second))
 
     async def _overlaps(self, stage: Stage) -> None:
         sites = sorted(set(stage.reference.sites))
-        for number in self._mine(range(math.ceil(self._plan.overlaps / len(self._plan.scenarios)))):
+        count = math.ceil(self._plan.overlaps / len(self._plan.scenarios))
+        for key, number in self._mine(f"{stage.scenario.name} overlap", range(count)):
             rng = self._rng(stage, "overlap", number)
             others = [other for other in OTHERS if other != stage.scenario.subject]
             case = Overlap(rng.choice(sites), rng.choice(others))
-            self._tell("overlap", "ours", await overlap.run_overlap(stage, case))
+            self._tell("overlap", "ours", key, await overlap.run_overlap(stage, case))
 
     def _rng(self, stage: Stage, kind: str, number: int) -> random.Random:
         return random.Random(  # noqa: S311 - repeatable on purpose
             f"{self._plan.seed} {stage.scenario.name} {kind} {number}"
         )
 
-    def _mine[T](self, cases: Iterable[T]) -> Iterator[T]:
-        for index, case in enumerate(cases):
+    def _mine[T](self, kind: str, cases: Iterable[T]) -> Iterator[tuple[str, T]]:
+        """This worker's cases that are still to be run, each with its key, until time is over."""
+        keys = ((f"{self._plan.seed} {kind} {case}", case) for case in cases)
+        todo = ((key, case) for key, case in keys if key not in self._plan.done)
+        for index, (key, case) in enumerate(todo):
+            if self._is_over():
+                return
             if index % self._plan.workers == self._share:
-                yield case
+                yield key, case
 
-    def _tell(self, order: str, system: str, result: Result) -> None:
-        self._say({"kind": "result", "order": order, "system": system, **result.as_json()})
+    def _is_over(self) -> bool:
+        limit = self._plan.minutes
+        return limit is not None and time.monotonic() - self._began > 60 * limit
+
+    def _tell(self, order: str, system: str, key: str, result: Result) -> None:
+        said = {"kind": "result", "order": order, "system": system, "key": key}
+        self._say(said | result.as_json())
 
 
 def replay_command(message: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from deploy.local.servers import PROJECT
 from deploy.local.sweep.campaign import replay_command
+from deploy.local.sweep.journal import SWEPT, build
 
 SYSTEMS = {
     "ours": "this system",
@@ -107,10 +108,10 @@ class Tally:
 
 class Report:
     """Collects the workers' messages. Make it before the workers start: they run the code of
-    that moment, and the report names its commit."""
+    that moment, and the report names its commit and its build (see ``journal.build``)."""
 
     def __init__(self) -> None:
-        self._commit = commit()
+        self._commit, self._build = commit(), build()
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.unprepared: dict[str, str] = {}
         self.protects: dict[str, bool] = {}
@@ -137,6 +138,7 @@ class Report:
         ours = self.tallies["ours"]
         return {
             "commit": self._commit,
+            "build": self._build,
             "arguments": arguments,
             "wall_seconds": round(seconds, 1),
             "totals": ours.as_json(),
@@ -204,7 +206,7 @@ def commit() -> str:
     """The git commit, with ``-dirty`` where code under sweep differs from it."""
     try:
         name = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--", "shared", "steps", "workflows", "deploy")
+        changed = _git("status", "--porcelain", "--", *SWEPT)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{name}-dirty" if changed else name

@@ -6,20 +6,25 @@ import multiprocessing
 import queue
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 from rich.console import Console
 
 from deploy.local.sweep.campaign import Plan, Worker
+from deploy.local.sweep.journal import Journal
 from deploy.local.sweep.report import Report
 
 _TOLD_EVERY_S = 15.0
 
 
-def sweep(plan: Plan, console: Console) -> Report:
-    """Let the workers do it, and tell how far they are."""
+def sweep(plan: Plan, console: Console, journal: Journal) -> Report:
+    """Let the workers do what ``journal`` does not have yet, and tell how far they are."""
     report = Report()
+    for message in journal.earlier:
+        report.add(message)
+    plan = replace(plan, done=journal.done)
     context = multiprocessing.get_context("spawn")
     messages: multiprocessing.Queue[dict[str, Any]] = context.Queue()
     workers = [
@@ -38,6 +43,7 @@ def sweep(plan: Plan, console: Console) -> Report:
             continue
         kinds[message["kind"]] += 1
         report.add(message)
+        journal.add(message)
         failed = message.get("error", failed) if message["kind"] == "failed" else failed
         if time.monotonic() - told_at > _TOLD_EVERY_S:
             told_at = time.monotonic()
