@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
@@ -48,13 +49,11 @@ def of(source: str, functions: tuple[str, ...] = ()) -> list[Mutant]:
     collector = _Collector()
     wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
     wrapper.visit(collector)
-    found = [
-        Mutant(
-            kind, line, symbol, _text(node), _text(changed),
-            wrapper.module.deep_replace(node, changed).code,  # type: ignore[arg-type]
-        )
-        for kind, line, symbol, node, changed in collector.found
-    ]  # fmt: skip
+    found = []
+    for kind, line, symbol, node, changed in collector.found:
+        module = wrapper.module.deep_replace(node, changed)
+        assert isinstance(module, cst.Module)
+        found.append(Mutant(kind, line, symbol, _text(node), _text(changed), module.code))
     for change in sql.changes(source):
         mutated = source[: change.start] + change.after + source[change.end :]
         symbol = collector.symbol_at(change.line)
@@ -63,7 +62,7 @@ def of(source: str, functions: tuple[str, ...] = ()) -> list[Mutant]:
     return sorted(chosen, key=lambda mutant: mutant.line)
 
 
-Operator = Callable[[cst.CSTNode], Iterable[cst.CSTNode]]
+Operator = Callable[[Any], Iterable[cst.CSTNode]]
 
 
 def _negated(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
@@ -101,10 +100,10 @@ def _shortened(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 _OPERATORS: tuple[tuple[str, tuple[type[cst.CSTNode], ...], Operator], ...] = (
-    ("number", (cst.BaseNumber,), mutators.operator_number),  # type: ignore[arg-type]
-    ("literal", (cst.Name,), mutators.operator_name),  # type: ignore[arg-type]
-    ("condition", (cst.UnaryOperation,), mutators.operator_remove_unary_ops),  # type: ignore[arg-type]
-    ("condition", (cst.IfExp,), mutators.operator_if_exp),  # type: ignore[arg-type]
+    ("number", (cst.BaseNumber,), mutators.operator_number),
+    ("literal", (cst.Name,), mutators.operator_name),
+    ("condition", (cst.UnaryOperation,), mutators.operator_remove_unary_ops),
+    ("condition", (cst.IfExp,), mutators.operator_if_exp),
     ("condition", (cst.If,), _negated),
     ("comparison", (cst.ComparisonTarget,), mutators.operator_swap_op),
     ("comparison", (cst.ComparisonTarget,), _opposite),

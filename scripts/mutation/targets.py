@@ -55,7 +55,7 @@ TARGETS = (
     Target("shared/execution/reconciling/resolving.py", ORDER_TESTS),
     Target(
         "shared/execution/entries/parents.py",
-        ("tests/execution/test_twap.py", "tests/execution/test_parent_limits.py"),
+        ("tests/execution/test_parent_limits.py",),
         functions=("hold_working", "progress", "_scheduled", "_PROGRESS"),
     ),
 )

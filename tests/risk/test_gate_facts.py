@@ -200,6 +200,12 @@ def test_an_intent_does_not_count_against_itself(world: World, position: int) ->
 # Holdings ----------------------------------------------------------------------------------------
 
 
+def test_a_ledger_without_trades_holds_nothing(world: World, position: int) -> None:
+    found = ask(world, position)
+    assert (found.symbol_held_quantity, found.others_held_quote, found.other_positions) == (0, 0, 0)
+    assert some(found, PENDING + RATES) == {}
+
+
 def test_what_the_symbol_and_the_others_hold(world: World, position: int) -> None:
     world.fill(position, 3)
     world.fill(position, 1, side="sell")
