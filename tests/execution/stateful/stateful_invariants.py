@@ -169,7 +169,7 @@ def _bare(world: World, venue: StatefulVenue) -> list[Any]:
         rules = venue.rules("BTC/USDT")
         if quantity * row["stop_price"] * Decimal("0.98") < rules.min_notional:
             continue
-        resting = [t for t in venue.stops.values()]
+        resting = list(venue.stops.values())
         covered = sum((venue._rest_of(t) for t in resting), _NOTHING)
         high_enough = all(
             t.stop_price is not None and t.stop_price * Decimal("1.0011") >= row["stop_price"]
@@ -182,11 +182,13 @@ def _bare(world: World, venue: StatefulVenue) -> list[Any]:
 
 def check_settled(world: World) -> None:
     """I1, I5, I6 and I9 after a time in which nothing failed and everything moved was booked."""
-    assert unsettled(world) == []
+    left = unsettled(world)
+    assert not left, f"still to come: {left}"
     known = ledger_balances(world)
     for venue in world.venues.values():
         for currency, there in venue.account.items():
-            assert known.get((venue.name, currency), _NOTHING) == there, (venue.name, currency)
+            here = known.get((venue.name, currency), _NOTHING)
+            assert here == there, f"I1: {venue.name}: {currency} is {there} there, {here} here"
         for ticket in venue.stops.values():
             row = world.ledger.one(
                 "SELECT order_status FROM order_log WHERE intent_id = %s", (ticket.client_order_id,)

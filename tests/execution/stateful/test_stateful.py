@@ -1,30 +1,23 @@
 """Any history of orders, faults, deaths, overlaps, people and prices keeps the invariants.
 
-``HYPOTHESIS_PROFILE=long`` tries many more histories, each of them longer.
+``HYPOTHESIS_PROFILE=long`` tries many more histories, each of them longer. What they have found is
+kept in ``test_histories.py``.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from stateful_machine import Trading
 from stateful_world import World
 
-from tests.conftest import DEFAULT_START, VirtualClock
-
 _IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 
 
-def test_any_history_keeps_the_invariants(
-    database_url: str, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def make_world() -> World:
-        virtual_clock.set(DEFAULT_START)
-        return World(database_url, virtual_clock, monkeypatch)
-
+def test_any_history_keeps_the_invariants(make_world: Callable[[], World]) -> None:
     machine = type("Trading", (Trading,), {"make_world": staticmethod(make_world)})
     run_state_machine_as_test(
         machine,
