@@ -12,7 +12,7 @@ from shared.execution.entries import entering, parents, slices
 from shared.execution.exits import leaving, protecting
 from shared.execution.exits.closing import close_finished_positions
 from shared.execution.exits.protecting import Protection
-from shared.execution.reconciling.reconcile import Reconciliation, reconcile
+from shared.execution.reconciling.reconcile import Reconciliation, compare, reconcile
 from shared.execution.types import EntryOrder, OrderResult
 from shared.execution.venues.base import Venue
 from shared.execution.venues.registry import open_venues
@@ -133,6 +133,8 @@ class Desk:
     def _venues_for_risk(self) -> dict[str, Venue]:
         """The venues that were reconciled; a venue that is out of reach is left to its backups."""
         done = self.reconciliation
-        if done is None or not done.accounts_compared:
+        if done is None:
             done = self.reconcile()
+        elif not done.accounts_compared:
+            compare(self._run, self.venues, done)
         return {name: venue for name, venue in self.venues.items() if done.allows_risk_on(name)}

@@ -180,7 +180,7 @@ def test_an_order_that_another_run_is_sending_is_not_foreign(bench: Bench) -> No
     venue.submit = original  # type: ignore[method-assign]
     # another run has read the unresolved intents just before this one was written
     found = reconcile.Reconciliation()
-    reconcile.compare_account(desk._run, venue, found)
+    reconcile.compare(desk._run, {venue.name: venue}, found)
     assert found.foreign_orders == []
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from shared.errors import VenueUnavailable
 from shared.execution import fees
-from shared.execution.reconciling import accounts, strangers
+from shared.execution.reconciling import accounts, strangers, untold_fees
 from shared.execution.reconciling.accounts import Comparison
 from shared.execution.reconciling.findings import Reconciliation
 from shared.execution.reconciling.refreshing import refresh_open_orders
@@ -20,7 +20,7 @@ from shared.execution.venues.base import Venue
 from shared.ledger.connection import Ledger, Row
 from shared.run import Run
 
-__all__ = ["Reconciliation", "reconcile"]
+__all__ = ["Reconciliation", "compare", "reconcile"]
 
 
 def reconcile(run: Run, venues: Mapping[str, Venue], *, compare_accounts: bool) -> Reconciliation:
@@ -38,19 +38,25 @@ def reconcile(run: Run, venues: Mapping[str, Venue], *, compare_accounts: bool) 
     if pending["unvalued_fees"]:
         fees.value_later(run, venues)
     if compare_accounts:
-        for venue in venues.values():
-            compare_account(run, venue, found)
-        found.accounts_compared = True
+        compare(run, venues, found)
     return found
 
 
-def compare_account(run: Run, venue: Venue, found: Reconciliation) -> None:
-    """Balances and resting orders of one venue; what differs is told, what is foreign halts."""
+def compare(run: Run, venues: Mapping[str, Venue], found: Reconciliation) -> None:
+    """Balances and resting orders of every venue; what differs is told, what is foreign halts."""
+    for venue in venues.values():
+        _compare_account(run, venue, found)
+    found.accounts_compared = True
+
+
+def _compare_account(run: Run, venue: Venue, found: Reconciliation) -> None:
     try:
         resting = venue.open_orders(run.config.pairs)
         comparison = _settled_comparison(run, venue, found)
-        if comparison.differences and strangers.look_for_late(run, venue, found):
-            comparison = _settled_comparison(run, venue, found)
+        if comparison.differences:
+            late = strangers.look_for_late(run, venue, found)
+            if untold_fees.ask(run, venue) or late:
+                comparison = _settled_comparison(run, venue, found)
     except VenueUnavailable as error:
         found.cannot_read(venue.name, str(error))
         return
@@ -85,7 +91,8 @@ def _pending(ledger: Ledger) -> Row:
         "AS open_orders, "
         "EXISTS (SELECT 1 FROM intents WHERE pod = %(pod)s AND state IN ('SENDING', 'UNKNOWN')) "
         "AS unresolved, "
-        "EXISTS (SELECT 1 FROM fills WHERE pod = %(pod)s AND fee_quote IS NULL) AS unvalued_fees",
+        "EXISTS (SELECT 1 FROM fills WHERE pod = %(pod)s AND fee_quote IS NULL "
+        "AND fee_cost IS NOT NULL) AS unvalued_fees",
         {"pod": ledger.pod},
     )
     if row is None:  # a SELECT without FROM always has its row
