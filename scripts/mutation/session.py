@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -19,7 +20,7 @@ import pytest
 from scripts.mutation.targets import PROJECT, Target
 
 _TOOL = sys.monitoring.COVERAGE_ID
-_OPTIONS = ("-x", "-q", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider")
+_OPTIONS = "-x -q --assert=plain -p no:randomly -p no:xdist -p no:cacheprovider".split()
 
 
 @dataclass
@@ -47,6 +48,7 @@ def warm_up(tests: Sequence[str]) -> None:
         own = path.startswith(str(PROJECT)) and not path.startswith(sys.prefix)
         if own and not name.startswith("scripts"):
             del sys.modules[name]
+    gc.freeze()  # what is here stays: no fork has to look through it
 
 
 def run(

@@ -97,8 +97,10 @@ def _texts(source: str) -> Iterator[tuple[int, int]]:
     offsets = [0]
     for line in source.splitlines(keepends=True):
         offsets.append(offsets[-1] + len(line))
-    inner: set[int] = set()
+    inner: set[int] = set()  # ast.walk comes to a node before it comes to its parts
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr):
+            inner.add(id(node.value))  # a docstring
         if isinstance(node, ast.JoinedStr):
             inner |= {id(part) for part in ast.walk(node)} - {id(node)}
         if id(node) in inner or not isinstance(node, ast.Constant | ast.JoinedStr):

@@ -13,15 +13,8 @@ GATE_TESTS = (
     "tests/risk/test_gate_limits.py",
     "tests/risk/test_gate_facts.py",
 )
-ORDER_TESTS = (
-    "tests/execution/test_intents.py",
-    "tests/execution/test_order_protocol.py",
-    "tests/execution/test_outcome_of_sends.py",
-    "tests/execution/test_resolve.py",
-    "tests/execution/test_resolve_death.py",
-    "tests/execution/test_late_orders.py",
-    "tests/execution/test_after_send.py",
-)
+SEND_TESTS = ("tests/execution/test_intents.py", "tests/execution/test_outcome_of_sends.py")
+RESOLVE_TESTS = ("tests/execution/test_resolve.py", "tests/execution/test_resolve_death.py")
 
 
 @dataclass(frozen=True)
@@ -50,9 +43,9 @@ TARGETS = (
     Target("shared/risk/gate.py", GATE_TESTS),
     Target("shared/risk/facts.py", GATE_TESTS),
     Target("shared/risk/limits.py", GATE_TESTS),
-    Target("shared/execution/intents.py", ORDER_TESTS),
-    Target("shared/execution/sending.py", ORDER_TESTS),
-    Target("shared/execution/reconciling/resolving.py", ORDER_TESTS),
+    Target("shared/execution/intents.py", SEND_TESTS),
+    Target("shared/execution/sending.py", SEND_TESTS),
+    Target("shared/execution/reconciling/resolving.py", RESOLVE_TESTS),
     Target(
         "shared/execution/entries/parents.py",
         ("tests/execution/test_parent_limits.py",),
