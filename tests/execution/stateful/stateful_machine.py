@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from interruptions import Killed
 from settling import settle
 from stateful_invariants import Invariants
-from stateful_venue import BASE, QUOTE
+from stateful_venue import BASE, QUOTE, Lag
 from stateful_world import Workflow, World, buy, sell
 
 from shared.ledger import decisions
@@ -22,11 +22,13 @@ WORKFLOWS: st.SearchStrategy[Workflow] = st.sampled_from(["trading_loop", "posit
 SIZES = st.sampled_from([60, 12, 30, 100, 400])
 URGENCIES = st.sampled_from(["high", "normal"])
 MOVES = st.sampled_from(["-0.2", "0.3", "-1", "1", "-2.1", "3.2", "5.5", "11", "-4.5", "-8"])
-POINTS = st.integers(1, 30)
+POINTS = st.integers(1, 16) | st.integers(17, 40)  # an entry is sent at about the eleventh
 FAULTS = st.sampled_from(
-    ["", "", "reject", "lose request", "lose answer", "late", "half", "lag",
+    ["", "", "reject", "lose request", "lose answer", "late", "half",
+     "lag all", "lag fills", "lag closed",
      "cancel fail", "cancel lose answer", "cancel ignore", "cancel fill first"]
 )  # fmt: skip
+LAGS: dict[str, Lag] = {"lag all": "all", "lag fills": "fills", "lag closed": "closed"}
 MEANWHILE = st.sampled_from(
     ["killed", "same event", "other workflow", "lease expired", "halt", "fall", "down", "jump"]
 )
@@ -198,8 +200,8 @@ class Trading(RuleBasedStateMachine):
         for venue in (self.world.venues[name] for name in venues):
             if fault.startswith("cancel "):
                 venue.next_cancel = fault.removeprefix("cancel ")
-            elif fault == "lag":
-                venue.lag(seconds=70)  # shorter than the quarantine, as the protocol asks
+            elif fault in LAGS:
+                venue.lag(70, LAGS[fault])  # shorter than the quarantine, as the protocol asks
             elif fault == "down":
                 venue.down = True
             elif fault == "wide":

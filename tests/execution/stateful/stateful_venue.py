@@ -17,6 +17,7 @@ from shared.execution.types import OrderStatus, OrderTicket, VenueFill, VenueOrd
 from shared.market.types import Book, Quote
 
 FeeCurrency = Literal["quote", "base", "third"]
+Lag = Literal["all", "fills", "closed"]
 
 STEP = Decimal("0.001")
 BASE, QUOTE, THIRD = "BTC", "USDT", "BNB"
@@ -29,6 +30,7 @@ class _Shown:
     """What queries went on showing when they began to lag."""
 
     until: datetime
+    kind: Lag
     orders: dict[str, VenueOrder]
     resting: tuple[VenueOrder, ...]
     executions: int
@@ -107,9 +109,12 @@ class StatefulVenue(ScriptedVenue):
 
     def find_order(self, client_order_id: str, symbol: str, sent_at: datetime) -> VenueOrder | None:
         self._answer()
-        shown = self._lagging()
-        orders = self.orders if shown is None else shown.orders
-        return orders.get(client_order_id)
+        shown, now = self._lagging(), self.orders.get(client_order_id)
+        if shown is None or now is None:
+            return now
+        if shown.kind == "all":
+            return shown.orders.get(client_order_id)
+        return self._as_shown(shown, client_order_id, now)
 
     def order(self, venue_order_id: str, symbol: str) -> VenueOrder:
         self._answer()
@@ -117,9 +122,7 @@ class StatefulVenue(ScriptedVenue):
             (key, o) for key, o in self.orders.items() if o.venue_order_id == venue_order_id
         )
         shown = self._lagging()
-        if shown is None:
-            return now
-        return shown.orders.get(key, _as_accepted(now))
+        return now if shown is None else self._as_shown(shown, key, now)
 
     def cancel(self, venue_order_id: str, symbol: str) -> None:
         self._answer()
@@ -130,9 +133,9 @@ class StatefulVenue(ScriptedVenue):
     def open_orders(self, symbols: Sequence[str]) -> list[VenueOrder]:
         self._answer()
         shown = self._lagging()
-        return [
-            o for o in (self.resting if shown is None else shown.resting) if o.symbol in symbols
-        ]
+        is_late = shown is not None and shown.kind == "all"
+        resting = shown.resting if shown is not None and is_late else self.resting
+        return [order for order in resting if order.symbol in symbols]
 
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
         self._answer()
@@ -159,10 +162,17 @@ class StatefulVenue(ScriptedVenue):
         self._arrive()
         super().move(Decimal(mid) + self.basis)
 
-    def lag(self, seconds: int) -> None:
-        """Queries for orders and fills go on showing the present for so long; balances do not."""
+    def lag(self, seconds: int, kind: Lag) -> None:
+        """Queries go on showing the present for so long; balances do not.
+
+        Args:
+            kind: ``"all"``: orders and fills are not shown at all. ``"fills"``: orders are shown,
+                their fills are not. ``"closed"``: besides, a new buy is said to be over, unfilled.
+        """
         until = clock.now() + timedelta(seconds=seconds)
-        self._shown = _Shown(until, dict(self.orders), tuple(self.resting), len(self.executions))
+        self._shown = _Shown(
+            until, kind, dict(self.orders), tuple(self.resting), len(self.executions)
+        )
 
     def heal(self) -> None:
         """No fault any more; what was in transit arrives."""
@@ -214,6 +224,14 @@ class StatefulVenue(ScriptedVenue):
         if self._shown is not None and clock.now() >= self._shown.until:
             self._shown = None
         return self._shown
+
+    def _as_shown(self, shown: _Shown, key: str, now: VenueOrder) -> VenueOrder:
+        if shown.kind == "all":
+            return shown.orders.get(key, _as_accepted(now))
+        is_new_buy = key not in shown.orders and now.side == "buy"
+        if shown.kind == "closed" and is_new_buy:
+            return replace(_as_accepted(now), status="cancelled")
+        return now
 
     def _arrive(self, *, everything: bool = False) -> None:
         due = [t for at, t in self._late if everything or at <= clock.now()]

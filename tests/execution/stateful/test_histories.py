@@ -1,6 +1,8 @@
-"""Histories that once broke an invariant, each as short as it could be made."""
+"""Histories that once broke an invariant, and those that chance finds too seldom."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 from settling import settle
@@ -19,3 +21,18 @@ def test_what_is_approved_and_neither_bought_nor_sold_orders_nothing(
     assert export["reason"].startswith("DENIED ACTION_UNKNOWN")
     assert world.ledger.query("SELECT 1 FROM intents") == []
     settle(world, Invariants(world))
+
+
+def test_a_halt_before_or_after_any_venue_call_of_an_entry(make_world: Callable[[], World]) -> None:
+    """What was committed before it may go out; nothing is committed after it."""
+    buys = []
+    for point in range(1, 21):
+        world = make_world()
+        world.time.advance(minutes=1)
+        event = world.event("trading_loop", buy(world, 60, "high", "d1"))
+        world.interrupted(event, point, world.halt)
+        Invariants(world).check()
+        sent = [ticket.side for venue in world.venues.values() for ticket in venue.sent]
+        buys.append(sent.count("buy"))
+    assert buys == sorted(buys)
+    assert (buys[0], buys[-1]) == (0, 1)
