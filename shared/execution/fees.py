@@ -1,7 +1,8 @@
 """What a fee in a third currency, such as BNB, is worth in quote.
 
 A fill is written at once, whether or not its fee has a price: what was bought must be in the
-ledger. ``fills.fee_quote`` is null until there is one, and each run tries again.
+ledger. ``fills.fee_quote`` is null until there is one, and each run tries again. A fee that the
+venue has not told is null altogether, and nothing is made up for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from shared.run import Run
 
 
 def in_quote(fill: VenueFill, rates: Mapping[str, Decimal]) -> Decimal | None:
-    """The fee of a fill in quote currency; ``None`` where its currency has no rate."""
+    """The fee of a fill in quote currency; ``None`` where it is untold or has no rate."""
+    if fill.fee_cost is None or fill.fee_currency is None:
+        return None
     base, quote = fill.symbol.split("/")
     if fill.fee_currency == quote:
         return fill.fee_cost
@@ -39,7 +42,7 @@ def rates(run: Run, venue: Venue, executions: Sequence[VenueFill]) -> dict[str, 
     asked: set[str] = set()
     for fill in executions:
         currency, pair = fill.fee_currency, fill.symbol.split("/")
-        if currency in pair or currency in asked:
+        if currency is None or currency in pair or currency in asked:
             continue
         asked.add(currency)
         rate = _rate(run, venue, currency, pair[1])
@@ -55,7 +58,7 @@ def value_later(run: Run, venues: Mapping[str, Venue]) -> int:
     """
     waiting = run.ledger.query(
         "SELECT DISTINCT venue, fee_currency, split_part(symbol, '/', 2) AS quote FROM fills "
-        "WHERE pod = %s AND fee_quote IS NULL ORDER BY 1, 2, 3",
+        "WHERE pod = %s AND fee_quote IS NULL AND fee_cost IS NOT NULL ORDER BY 1, 2, 3",
         (run.ledger.pod,),
     )
     valued = 0

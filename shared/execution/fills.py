@@ -59,7 +59,8 @@ def record_fills(
 
     Fills of orders that the ledger does not know are left out: reconciliation looks for those. A
     fill that contradicts an earlier one of its trade id, or that would fill more than was ordered,
-    changes nothing and is told as an event and an alert.
+    changes nothing and is told as an event and an alert. So is a fill without its fee, which is
+    written all the same; its fee is added when the venue tells it later.
 
     Args:
         fee_rates: what a unit of a fee's currency is worth in quote, where it is neither of the
@@ -109,13 +110,35 @@ def _record_fill(
         said = _as_said(fill)
         if known != said:
             _tell(ledger, "FILL_CONTRADICTED", venue, fill, {"first": known, "now": said})
+        elif fill.fee_cost is not None:
+            _add_fee(ledger, venue, fill, fees.in_quote(fill, fee_rates))
         return 0
     recorded = filled_of(ledger, order["intent_id"])
     if recorded + fill.quantity > order["quantity"]:
         ordered = {"ordered": order["quantity"], "recorded": recorded, "now": _as_said(fill)}
         _tell(ledger, "FILL_EXCEEDS_ORDER", venue, fill, ordered)
         return 0
+    if fill.fee_cost is None:
+        _tell_fee_untold(ledger, venue, fill)
     return _insert(ledger, venue, fill, order, fees.in_quote(fill, fee_rates))
+
+
+def _add_fee(ledger: Ledger, venue: str, fill: VenueFill, fee_quote: Decimal | None) -> None:
+    added = ledger.execute(
+        "UPDATE fills SET fee_cost = %s, fee_currency = %s, fee_quote = %s WHERE venue = %s "
+        "AND symbol = %s AND venue_trade_id = %s AND fee_cost IS NULL",
+        (
+            fill.fee_cost,
+            fill.fee_currency,
+            fee_quote,
+            venue,
+            fill.symbol,
+            fill.venue_trade_id,
+        ),
+    )
+    if added:
+        detail = {"venue": venue, "trade": fill.venue_trade_id, "order": fill.venue_order_id}
+        events.record(ledger, "FEE_TOLD", detail)
 
 
 def _insert(
@@ -154,6 +177,19 @@ def _as_said(fill: VenueFill) -> Row:
         "price": fill.price,
         "quantity": fill.quantity,
     }
+
+
+def _tell_fee_untold(ledger: Ledger, venue: str, fill: VenueFill) -> None:
+    detail = {"venue": venue, "trade": fill.venue_trade_id, "order": fill.venue_order_id}
+    events.record(ledger, "FEE_UNTOLD", detail)
+    alerts.put(
+        ledger,
+        f"fee-untold:{venue}:{fill.symbol}:{fill.venue_trade_id}",
+        "HIGH",
+        f"{venue}: fill {fill.venue_trade_id} of {fill.symbol} came without its fee",
+        "The fill is in the ledger without a fee. While the balances differ by it, no new "
+        "positions are opened, and the venue is asked for it again.",
+    )
 
 
 def _tell(ledger: Ledger, kind: str, venue: str, fill: VenueFill, detail: Row) -> None:

@@ -64,6 +64,7 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
                 rules=rules,
                 book=book,
                 now_ms=clock.now_ms(),
+                mode=venue.mode,
             )
             if not intents.insert(run.ledger, intent, run.epoch, venue):
                 raise OrderDenied("INTENT_EXISTS", logical_key=intent.logical_key)
@@ -118,8 +119,7 @@ def import_fills(
         if order.status == "open":
             order = venue.order(order.venue_order_id, order.symbol)
         missing = order.filled_quantity > fills.filled_of(run.ledger, intent_id)
-        executions = venue.fills(order.symbol, sent_at - CLOCK_MARGIN) if missing else []
-        own = [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
+        own = venue.fills_of(order) if missing else []
         fee_rates = fees.rates(run, venue, own)
     except VenueUnavailable as error:
         events.record(run.ledger, "ORDER_STATE_UNREAD", {"intent": intent_id, "error": str(error)})

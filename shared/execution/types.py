@@ -7,6 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+Mode = Literal["paper", "simulated", "live"]
+"""Where orders end: nowhere, at the local stand-ins, or at the real venue."""
+
 Side = Literal["buy", "sell"]
 Purpose = Literal["entry", "exit", "rebalance", "protect"]
 Urgency = Literal["normal", "high"]
@@ -68,7 +71,11 @@ class VenueOrder:
 
 @dataclass(frozen=True)
 class VenueFill:
-    """One execution against an order of ours."""
+    """One execution against an order of ours.
+
+    Attributes:
+        fee_cost, fee_currency: both ``None`` where the venue has not told its fee.
+    """
 
     venue_trade_id: str
     venue_order_id: str
@@ -76,8 +83,8 @@ class VenueFill:
     side: Side
     price: Decimal
     quantity: Decimal
-    fee_cost: Decimal
-    fee_currency: str
+    fee_cost: Decimal | None
+    fee_currency: str | None
     liquidity: Literal["maker", "taker"] | None
     filled_at: datetime
 

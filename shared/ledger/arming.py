@@ -25,15 +25,30 @@ class Token:
     expires_at: datetime
 
 
+_CURRENT = (
+    "SELECT token_id, armed_by, armed_at, expires_at FROM arm_tokens WHERE pod = %s "
+    "AND revoked_at IS NULL AND armed_at <= now() AND expires_at > now() "
+    "ORDER BY expires_at DESC LIMIT 1"
+)
+
+
 def current(ledger: Ledger) -> Token | None:
     """The token of this pod that is valid now, or ``None``."""
-    row = ledger.one(
-        "SELECT token_id, armed_by, armed_at, expires_at FROM arm_tokens WHERE pod = %s "
-        "AND revoked_at IS NULL AND armed_at <= now() AND expires_at > now() "
-        "ORDER BY expires_at DESC LIMIT 1",
-        (ledger.pod,),
-    )
+    row = ledger.one(_CURRENT, (ledger.pod,))
     return None if row is None else Token(**row)
+
+
+def demand(ledger: Ledger) -> None:
+    """Let new risk be taken live only with a token; call it inside the intent's transaction.
+
+    The token is held until that transaction ends: what ``disarm`` finds committed may be on its
+    way, and after it no run, not even one under way, buys anything.
+
+    Raises:
+        OrderDenied: no token is valid now.
+    """
+    if ledger.one(f"{_CURRENT} FOR SHARE", (ledger.pod,)) is None:
+        raise OrderDenied("LIVE_NOT_ARMED", pod=ledger.pod)
 
 
 def arm(
@@ -99,6 +114,21 @@ def open_live_positions(ledger: Ledger) -> list[Row]:
         "AND i.mode = 'live') ORDER BY position_id",
         (ledger.pod,),
     )
+
+
+def is_anything_live(ledger: Ledger) -> bool:
+    """Whether a position is open that was ordered live, or a live order may still fill."""
+    row = ledger.one(
+        "SELECT EXISTS (SELECT 1 FROM positions p JOIN intents i ON i.position_id = p.position_id "
+        "AND i.pod = p.pod AND i.symbol = p.symbol "
+        "WHERE p.pod = %(pod)s AND p.closed_at IS NULL AND i.mode = 'live') "
+        "OR EXISTS (SELECT 1 FROM intents WHERE pod = %(pod)s "
+        "AND state IN ('SENDING', 'UNKNOWN') AND mode = 'live') "
+        "OR EXISTS (SELECT 1 FROM orders o JOIN intents i USING (intent_id) "
+        "WHERE o.pod = %(pod)s AND o.status = 'open' AND i.mode = 'live') AS live",
+        {"pod": ledger.pod},
+    )
+    return row is not None and bool(row["live"])
 
 
 def _revoke(ledger: Ledger) -> None:

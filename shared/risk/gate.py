@@ -16,8 +16,8 @@ from decimal import Decimal
 from shared import clock
 from shared.config import Config
 from shared.errors import OrderDenied
-from shared.execution.types import MarketRules, OrderTicket, Purpose
-from shared.ledger import equity, state
+from shared.execution.types import MarketRules, Mode, OrderTicket, Purpose
+from shared.ledger import arming, equity, state
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 from shared.market.types import Book
@@ -102,21 +102,27 @@ def check(
     rules: MarketRules,
     book: Book,
     now_ms: int,
+    mode: Mode,
 ) -> None:
     """Let the order pass, or refuse it.
 
     Call it inside the intent's transaction, after ``run.guard()`` and before or after the intent
     itself is inserted (an intent of the same client order id is not counted against itself).
 
+    Args:
+        mode: where the order would end.
+
     Raises:
         OrderDenied: a control refuses; ``code`` names it and the numbers are in ``detail``.
         LedgerUnavailable: the facts cannot be read, so the order must not be sent.
     """
     trading = state.read(run.ledger, lock=True)
-    # The first two controls need nothing of the ledger, and numbers that are not numbers must
+    # These controls need no facts, and numbers that are not numbers must
     # not reach its arithmetic.
     deny_unless_state_allows(trading, ticket, purpose)
     deny_unless_numbers(ticket)
+    if mode == "live" and ticket.side == "buy":
+        arming.demand(run.ledger)
     known = facts.fetch(run, ticket, position_id, now_ms)
     stands = equity.standing(run.ledger, run.config.quote_currency, now_ms)
     case = Case(run.config, ticket, purpose, rules, book, now_ms, trading, known, stands)

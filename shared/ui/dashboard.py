@@ -93,7 +93,7 @@ def as_json(value: Any) -> Any:
 
 
 def _armed(ledger: Ledger) -> dict[str, Any] | None:
-    """The arm token in force by the database's clock; without one the mode live is paper."""
+    """The arm token in force by the database's clock; without one nothing is bought live."""
     token = arming.current(ledger)
     return None if token is None else {"until": token.expires_at, "by": token.armed_by}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -159,6 +159,10 @@ class ScriptedVenue:
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
         self._answer()
         return [fill for fill in self.executions if fill.symbol == symbol]
+
+    def fills_of(self, order: VenueOrder) -> list[VenueFill]:
+        executions = self.fills(order.symbol, datetime.min.replace(tzinfo=UTC))
+        return [fill for fill in executions if fill.venue_order_id == order.venue_order_id]
 
     def balances(self) -> dict[str, Balance]:
         self._answer()

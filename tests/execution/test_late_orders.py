@@ -101,6 +101,7 @@ def test_a_resting_one_is_adopted_and_counts_in_the_limits(bench: Bench, outcome
         gate.check(
             run, ticket, purpose="entry", position_id=position["position_id"],
             rules=venue.rules("BTC/USDT"), book=venue.book("BTC/USDT"), now_ms=clock.now_ms(),
+            mode=venue.mode,
         )  # fmt: skip
 
 

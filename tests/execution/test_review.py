@@ -381,19 +381,59 @@ def test_a_parent_is_not_called_filled_because_no_venue_answers(bench: Bench) ->
     assert bench.ledger.query("SELECT state FROM parent_orders") == [{"state": "WORKING"}]
 
 
-@pytest.mark.parametrize("sent_now", [True, False])
-def test_what_was_bought_for_real_is_not_sold_on_paper_nor_the_reverse(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent_now: bool
+@pytest.mark.parametrize(
+    ("then", "order_id", "now", "refused_as"),
+    [
+        ("paper", "paper-1", "paper", None),
+        ("paper", "paper-1", "simulated", "paper"),
+        ("paper", "paper-1", "live", "paper"),
+        ("simulated", "binance-1", "simulated", None),
+        ("simulated", "binance-1", "paper", "simulated"),
+        ("simulated", "binance-1", "live", "simulated"),
+        ("live", "binance-1", "live", None),
+        ("live", "binance-1", "simulated", "live"),
+        (None, "paper-1", "paper", None),  # before the column of modes
+        (None, "paper-1", "simulated", "paper"),
+        (None, "binance-1", "simulated", None),
+        (None, "binance-1", "live", "simulated"),
+        ("live", None, "paper", "live"),  # sent, and nobody knows its outcome
+        ("paper", None, "live", "paper"),
+    ],
+)
+def test_a_position_is_managed_in_the_mode_that_it_was_opened_in(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str | None,
+    order_id: str | None,
+    now: str,
+    refused_as: str | None,
 ) -> None:
-    """The arm token has run out, or was given, while a position is open."""
+    """Otherwise stand-ins' coins would be sold at a real venue, or real ones on paper."""
     open_position(bench)
-    if sent_now:
-        bench.ledger.execute("UPDATE orders SET venue_order_id = 'paper-1'")
-    monkeypatch.setattr(registry.live, "is_armed", lambda run: sent_now)
+    bench.ledger.execute("UPDATE intents SET mode = %s", (then,))
+    if order_id is None:
+        bench.ledger.execute("UPDATE intents SET state = 'UNKNOWN'")
+        bench.ledger.execute("DELETE FROM orders")
+    else:
+        bench.ledger.execute("UPDATE orders SET venue_order_id = %s", (order_id,))
+    bench.config = bench.config.model_copy(update={"enable_live_trading": True})
     run = bench.run()
-    assert run.config.trading_mode != "simulated"
+    monkeypatch.setattr(registry.live, "mode_of", lambda run: now)
     monkeypatch.setattr(registry, "_open", lambda *_, **__: None)
-    with pytest.raises(ConfigurationError, match="expected it to be closed first"):
-        registry.open_venues(run)
-    bench.ledger.execute("UPDATE positions SET closed_at = now(), close_reason = 'stop'")
+    if refused_as is not None:
+        with pytest.raises(
+            ConfigurationError, match=f"closed first, by a run that is {refused_as}"
+        ):
+            registry.open_venues(run)
+        bench.ledger.execute("UPDATE positions SET closed_at = now(), close_reason = 'stop'")
     assert set(registry.open_venues(run)) == {"binance"}
+
+
+def test_a_position_is_not_held_up_by_an_order_that_never_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_position(bench)
+    bench.ledger.execute("DELETE FROM orders")
+    bench.ledger.execute("UPDATE intents SET mode = 'live', state = 'REJECTED'")
+    monkeypatch.setattr(registry, "_open", lambda *_, **__: None)
+    assert set(registry.open_venues(bench.run())) == {"binance"}

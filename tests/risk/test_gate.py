@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from shared import clock
 from shared.errors import OrderDenied
-from shared.execution.types import MarketRules, OrderTicket
+from shared.execution.types import MarketRules, Mode, OrderTicket
 from shared.ledger import state
 from shared.market.types import Book
 from shared.risk import gate
@@ -35,6 +35,7 @@ def judge(
     market: MarketRules | None = None,
     seen: Book | None = None,
     now_ms: int | None = None,
+    mode: Mode = "paper",
 ) -> str | None:
     """The code of the denial, or ``None`` where the order passes."""
     order = order or ticket()
@@ -48,6 +49,7 @@ def judge(
                 rules=market or rules(order.venue, order.symbol),
                 book=seen or book(symbol=order.symbol),
                 now_ms=clock.now_ms() if now_ms is None else now_ms,
+                mode=mode,
             )
     except OrderDenied as denied:
         return denied.code
@@ -108,6 +110,7 @@ def test_the_state_row_is_held_until_the_transaction_ends(
                 rules=rules(),
                 book=book(),
                 now_ms=clock.now_ms(),
+                mode="paper",
             )
             cursor.execute("SET lock_timeout = '50ms'")
             with pytest.raises(psycopg2.errors.LockNotAvailable):
@@ -621,5 +624,68 @@ def test_a_denial_tells_its_numbers(world: World, position: int) -> None:
             rules=rules(),
             book=book(),
             now_ms=clock.now_ms(),
+            mode="paper",
         )
     assert str(caught.value) == "POSITION_SIZE: after=150.00, limit=100"
+
+
+@pytest.mark.parametrize(
+    ("mode", "token", "expected"),
+    [
+        ("live", "none", "LIVE_NOT_ARMED"),
+        ("live", "expired", "LIVE_NOT_ARMED"),
+        ("live", "revoked", "LIVE_NOT_ARMED"),
+        ("live", "of another pod", "LIVE_NOT_ARMED"),
+        ("live", "valid", None),
+        ("simulated", "none", None),
+        ("paper", "none", None),
+    ],
+)
+def test_a_live_buy_needs_a_token_at_that_moment(
+    world: World, position: int, mode: Mode, token: str, expected: str | None
+) -> None:
+    if token != "none":
+        pod = "other" if token == "of another pod" else world.run.ledger.pod
+        world.ledger.execute(
+            "INSERT INTO arm_tokens (pod, armed_by, armed_at, expires_at, revoked_at) VALUES (%s, "
+            "'test', now() - interval '2 hours', now() + %s * interval '1 hour', %s)",
+            (pod, -1 if token == "expired" else 1, clock.now() if token == "revoked" else None),
+        )
+    assert judge(world, position_id=position, mode=mode) == expected
+
+
+def test_a_live_sale_needs_no_token(world: World, position: int) -> None:
+    world.fill(position, 1, price=100)
+    sale = ticket(side="sell", quantity=dec("0.5"))
+    assert judge(world, order=sale, purpose="exit", position_id=position, mode="live") is None
+
+
+def test_a_token_cannot_be_revoked_between_the_gate_and_the_intent(
+    world: World, position: int, database_url: str
+) -> None:
+    import psycopg2
+
+    world.ledger.execute(
+        "INSERT INTO arm_tokens (pod, armed_by, armed_at, expires_at) "
+        "VALUES (%s, 'test', now(), now() + interval '1 hour')",
+        (world.run.ledger.pod,),
+    )
+    other = psycopg2.connect(database_url)
+    other.autocommit = True
+    try:
+        with world.ledger.transaction(), other.cursor() as cursor:
+            gate.check(
+                world.run,
+                ticket(),
+                purpose="entry",
+                position_id=position,
+                rules=rules(),
+                book=book(),
+                now_ms=clock.now_ms(),
+                mode="live",
+            )
+            cursor.execute("SET lock_timeout = '50ms'")
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                cursor.execute("UPDATE arm_tokens SET revoked_at = now()")
+    finally:
+        other.close()

@@ -1,4 +1,4 @@
-"""``trading-loop disarm``: no real order is sent any more; trading is paper again."""
+"""``trading-loop disarm``: nothing is bought any more; what is open is managed until it is sold."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "disarm",
         help="revoke the leave to trade live",
-        description="Revoke the arm token. While a position is open that was bought live, every "
-        "run then stops with an error, and only what rests on the venue protects it. To stop "
-        "buying and still be sold out of what is open, halt instead.",
+        description="Revoke the arm token. Nothing is bought any more, not even by a run that is "
+        "under way. While a position or an order is open that was sent live, runs go on to manage "
+        "it: stops, exits and cancels still reach the venue. Once all is sold, trading is paper.",
     )
     parser.add_argument("--reason", metavar="TEXT", help="why; kept in the ledger")
     output.add_json_option(parser)
@@ -36,8 +36,8 @@ def handler(args: argparse.Namespace) -> int:
     if left:
         shown = ", ".join(f"{row['position_id']} ({row['symbol']})" for row in left)
         print(
-            f"Still open on a venue: {shown}. Nothing manages them until the pod is armed again "
-            "or they are closed by hand.",
+            f"Still open on a venue: {shown}. They are managed until they are sold, as long as "
+            "ENABLE_LIVE_TRADING stays true; nothing is bought.",
             file=sys.stderr,
         )
     return 0

@@ -12,6 +12,7 @@ from shared.execution.entries import parents
 from shared.execution.entries.parents import NewParent
 from shared.execution.types import EntryOrder, Purpose, Urgency
 from shared.execution.venues.base import Venue
+from shared.ledger import arming
 from shared.run import Run
 
 _ROOM_ABOVE_MINIMUM = Decimal("1.1")  # rounding down and a moved price must leave it sendable
@@ -38,7 +39,7 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
 
     Raises:
         OrderDenied: no venue takes an order as small as the whole size, or none tells its minimum;
-            or the symbol's position is being left.
+            or the symbol's position is being left; or the venues are live and the pod not armed.
     """
     smallest = min(_smallest_notionals(venues, order.symbol, order.decision_mid))
     if order.size_quote < smallest * _ROOM_ABOVE_MINIMUM:
@@ -54,6 +55,7 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
     )
     with run.ledger.transaction():
         run.guard()
+        _deny_unless_armed(run, venues)
         position_id = _position_for(run, order)
         key = order.decision_id or f"{position_id}:{clock.iso(run.event_at)}"
         parent = _parent(run, venues, f"entry:{run.ledger.pod}:{key}", position_id, buy)
@@ -74,10 +76,12 @@ def add(
 
     Raises:
         DataUnavailable: the position is not open, or is being left.
+        OrderDenied: as ``enter``.
     """
     ledger = run.ledger
     with ledger.transaction():
         run.guard()
+        _deny_unless_armed(run, venues)
         row = ledger.one(
             "SELECT symbol FROM positions WHERE position_id = %s AND closed_at IS NULL "
             "AND exit_reason IS NULL FOR UPDATE",
@@ -92,6 +96,12 @@ def add(
         parent = _parent(run, venues, key, position_id, buy)
         parents.insert(ledger, parent)
     return parent.parent_id
+
+
+def _deny_unless_armed(run: Run, venues: Mapping[str, Venue]) -> None:
+    """The gate would deny each slice; what nobody may buy is not planned either."""
+    if any(venue.mode == "live" for venue in venues.values()):
+        arming.demand(run.ledger)
 
 
 def _position_for(run: Run, order: EntryOrder) -> int:

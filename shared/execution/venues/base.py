@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from shared.execution.types import Balance, MarketRules, OrderTicket, VenueFill, VenueOrder
+from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
 from shared.market.types import Book, PublicTrade, Quote
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class Venue(PublicVenue, Protocol):
     """A venue on which this pod has an account.
 
     Attributes:
-        mode: where orders end: nowhere (paper), at the local stand-ins, or at the real venue.
+        mode: where orders end.
         protection: the kind of stop order that rests here for a position.
         request_validity: after this time a request that was sent can no longer make an order.
     """
 
-    mode: Literal["paper", "simulated", "live"]
+    mode: Mode
     protection: Literal["stop_limit", "stop_market"]
     request_validity: timedelta
 
@@ -78,7 +78,14 @@ class Venue(PublicVenue, Protocol):
         """All resting orders on ``symbols``, ours or not."""
 
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
-        """Our executions in ``symbol`` since a time, oldest first."""
+        """Our executions in ``symbol`` since a time, whoever ordered them, oldest first.
+
+        One page of them, as long as the venue makes it: enough to find what nobody expected in the
+        last minutes, and no proof of what happened in the last weeks.
+        """
+
+    def fills_of(self, order: VenueOrder) -> list[VenueFill]:
+        """All executions of one order that the venue shows, however old, oldest first."""
 
     def balances(self) -> dict[str, Balance]:
         """What the account holds, by currency."""

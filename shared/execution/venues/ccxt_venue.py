@@ -105,6 +105,14 @@ class CcxtVenue(CcxtPublic):
             answers = self._client.fetch_my_trades(symbol, clock.to_ms(since))
             return [self._fill(answer) for answer in answers]
 
+    def fills_of(self, order: VenueOrder) -> list[VenueFill]:
+        self._ensure_account()
+        with self._reading("fills of an order"):
+            answers = self._dialect.fills_of(self._client, order.venue_order_id, order.symbol)
+            found = [self._fill(answer) for answer in answers]
+        own = [fill for fill in found if fill.venue_order_id == order.venue_order_id]
+        return sorted(own, key=lambda fill: fill.filled_at)
+
     def balances(self) -> dict[str, Balance]:
         self._ensure_account()
         with self._reading("balances"):
@@ -193,9 +201,7 @@ class CcxtVenue(CcxtPublic):
         )
 
     def _fill(self, answer: dict[str, Any]) -> VenueFill:
-        fee = answer.get("fee") or {}
-        if fee.get("cost") is None or not fee.get("currency"):
-            raise VenueUnavailable(f"{self.name}: fill: expected a fee with currency, was {fee!r}")
+        fee_cost, fee_currency = _fee(answer.get("fee"))
         liquidity: Literal["maker", "taker"] | None = (
             answer["takerOrMaker"] if answer["takerOrMaker"] in ("maker", "taker") else None
         )
@@ -206,11 +212,22 @@ class CcxtVenue(CcxtPublic):
             answer["side"],
             _decimal(self._positive(answer, "price", "fill")),
             _decimal(self._positive(answer, "amount", "fill")),
-            _decimal(fee["cost"]),
-            fee["currency"],
+            fee_cost,
+            fee_currency,
             liquidity,
             clock.from_ms(self._present(answer, "timestamp", "fill")),
         )
+
+
+def _fee(told: Any) -> tuple[Decimal, str] | tuple[None, None]:
+    """A fee and its currency. What is missing or no number hides no fill: it is unknown."""
+    if not isinstance(told, dict) or told.get("cost") is None or not told.get("currency"):
+        return None, None
+    try:
+        cost = _decimal(told["cost"])
+    except ArithmeticError:
+        return None, None
+    return (cost, str(told["currency"])) if cost.is_finite() else (None, None)
 
 
 def _decimal(value: Any) -> Decimal:

@@ -2,6 +2,12 @@
 
 Facts about ccxt 4.5.90: the unified client order id does not reach Coinbase's wire, and on Kraken
 ``fetch_order`` looks a client id up in the wrong field.
+
+The fills of an order are asked for by its id, whole: by a time, Binance answers with the oldest
+500 of a day and Kraken with the newest 50 of all pairs, so that a stop that rested for weeks would
+never show its fills. Sources: Binance and Binance US, "Account trade list" (``orderId`` goes with
+``fromId`` and ``limit``, not with a time); Coinbase Advanced, "List fills" (``order_ids``,
+``cursor``); Kraken, "Query orders info" and "Query trades info" (at most 20 ids).
 """
 
 from __future__ import annotations
@@ -12,6 +18,14 @@ from typing import Any, Literal, Protocol
 from shared.execution.types import OrderTicket
 from shared.execution.venues import order_forms
 from shared.execution.venues.order_forms import KRAKEN_DEADLINE, OrderForms
+
+BINANCE_FILLS = 1_000
+COINBASE_FILLS = 100
+KRAKEN_FILLS = 19
+"""How many fills are asked for at once. Kraken takes 20 ids, but after 20 of them ccxt asks once
+more with none."""
+
+_MOST_PAGES = 20  # a venue that shows the same page again and again must not hold the run up
 
 
 class Dialect(Protocol):
@@ -45,6 +59,9 @@ class Dialect(Protocol):
 
     def open_orders(self, client: Any) -> list[Any]:
         """All resting orders of the account."""
+
+    def fills_of(self, client: Any, venue_order_id: str, symbol: str) -> list[Any]:
+        """The executions of one order: one request, on Kraken two, as long as a page holds them."""
 
     def balance(self, client: Any) -> Any:
         """Totals and what is free."""
@@ -106,6 +123,19 @@ class BinanceDialect(_Common):
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
 
+    def fills_of(self, client: Any, venue_order_id: str, symbol: str) -> list[Any]:
+        found: list[Any] = []
+        from_id = 0
+        for _ in range(_MOST_PAGES):
+            page = client.fetch_order_trades(
+                venue_order_id, symbol, None, BINANCE_FILLS, {"fromId": from_id}
+            )
+            found += page
+            if len(page) < BINANCE_FILLS:
+                break
+            from_id = max(int(trade["id"]) for trade in page) + 1
+        return found
+
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.binance(ticket)
 
@@ -127,6 +157,15 @@ class KrakenDialect(_Common):
                 if order["clientOrderId"] == client_order_id:
                     return order
         return None
+
+    def fills_of(self, client: Any, venue_order_id: str, symbol: str) -> list[Any]:
+        trades = client.fetch_order(venue_order_id, symbol)["trades"]
+        ids = sorted({trade["id"] for trade in trades})
+        found: list[Any] = []
+        for first in range(0, len(ids), KRAKEN_FILLS):
+            asked = {"trades": ids[first : first + KRAKEN_FILLS]}
+            found += client.fetch_order_trades(venue_order_id, symbol, None, None, asked)
+        return found
 
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.kraken(ticket, client.milliseconds())
@@ -150,6 +189,19 @@ class CoinbaseDialect(_Common):
             if order["clientOrderId"] == client_order_id:
                 return order
         return None
+
+    def fills_of(self, client: Any, venue_order_id: str, symbol: str) -> list[Any]:
+        found: list[Any] = []
+        asked: dict[str, Any] = {"order_ids": [venue_order_id]}
+        for _ in range(_MOST_PAGES):
+            page = client.fetch_my_trades(symbol, None, COINBASE_FILLS, asked)
+            found += page
+            # ccxt writes the cursor of the next page into the page's first raw fill
+            cursors = {trade["info"].get("cursor") for trade in page} - {None, ""}
+            if not cursors:
+                break
+            asked = asked | {"cursor": cursors.pop()}
+        return found
 
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.coinbase(ticket)

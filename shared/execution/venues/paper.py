@@ -127,6 +127,9 @@ class PaperVenue:
     def fills(self, symbol: str, since: datetime) -> list[VenueFill]:
         return [fill for fill in self._fills if fill.symbol == symbol and fill.filled_at >= since]
 
+    def fills_of(self, order: VenueOrder) -> list[VenueFill]:
+        return [fill for fill in self._fills if fill.venue_order_id == order.venue_order_id]
+
     def balances(self) -> dict[str, Balance]:
         rows = self._ledger.query(
             "SELECT currency, amount FROM balances WHERE pod = %s AND venue = %s",

@@ -291,7 +291,10 @@ class Binance(BinanceMarket):
             and fill.trade_id >= first_id
             and order_id in (0, fill.order_id)
         ]
-        chosen = found[:limit] if since_ms or first_id else found[-limit:]
+        if "orderId" in params and since_ms:
+            raise failure(400, -1128, "Combination of optional parameters invalid.")
+        from_start = since_ms or "fromId" in params
+        chosen = found[:limit] if from_start else found[-limit:]
         return [shape.my_trade(fill) for fill in chosen]
 
 

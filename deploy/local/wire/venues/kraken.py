@@ -28,6 +28,7 @@ from deploy.local.wire.venues.kraken_requests import order_request, user_referen
 from deploy.local.wire.venues.signing import kraken_signature, same
 
 PAGE = 50
+QUERY_TRADES_MOST = 20
 _ERRORS: dict[Reason, str] = {
     Reason.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
     Reason.PRICE_TICK: "EOrder:Tick size check failed",
@@ -64,6 +65,7 @@ class Kraken(KrakenMarket):
             "ClosedOrders": self._closed_orders,
             "CancelOrder": self._cancel_order,
             "CancelAll": self._cancel_all,
+            "QueryTrades": self._query_trades,
             "TradesHistory": self._trades_history,
         }
 
@@ -185,6 +187,19 @@ class Kraken(KrakenMarket):
         for order in orders:
             self.exchange.cancel(order)
         return {"count": len(orders)}
+
+    def _query_trades(self, params: Params) -> JSON:
+        """The fills with the ids in ``txid``; an id that none has is left out."""
+        asked = params.get("txid", "").split(",")
+        if asked == [""] or len(asked) > QUERY_TRADES_MOST:
+            raise Refused(Reason.BAD_PARAMETER, f"txid: {len(asked)} ids")
+        by_id = {shape.trade_txid(fill): fill for fill in self.shown.fills()}
+        orders = self.exchange.orders
+        return {
+            txid: shape.my_trade(by_id[txid], orders[by_id[txid].order_id])
+            for txid in asked
+            if txid in by_id
+        }
 
     def _trades_history(self, params: Params) -> JSON:
         start, end = integer(params, "start", 0), integer(params, "end", 1 << 40)
