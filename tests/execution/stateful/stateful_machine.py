@@ -21,7 +21,7 @@ VENUES = st.sampled_from(["binance", "kraken"])
 WORKFLOWS: st.SearchStrategy[Workflow] = st.sampled_from(["trading_loop", "position_manager"])
 SIZES = st.sampled_from([60, 12, 30, 100, 400])
 URGENCIES = st.sampled_from(["high", "normal"])
-MOVES = st.sampled_from(["-0.2", "0.3", "-1", "1", "-2.1", "3.2", "5.5", "11", "-4.5", "-8"])
+MOVES = st.sampled_from(["-0.2", "0.3", "-1", "1", "-2.1", "4", "5.5", "11", "-4.5", "-8"])
 POINTS = st.integers(1, 16) | st.integers(17, 40)  # an entry is sent at about the eleventh
 FAULTS = st.sampled_from(
     ["", "", "reject", "lose request", "lose answer", "late", "half",
@@ -118,13 +118,20 @@ class Trading(RuleBasedStateMachine):
         event = self._entry(size, urgency)
         self.world.interrupted(event, point, lambda: self._meanwhile(what, "trading_loop"))
 
-    @rule(size=SIZES, urgency=URGENCIES, fault=FAULTS, percent=MOVES, later=FAULTS)
-    def trade(self, size: int, urgency: str, fault: str, percent: str, later: str) -> None:
-        """An entry, its stop, a move and what follows from it."""
+    @rule(
+        size=SIZES,
+        urgency=URGENCIES,
+        fault=FAULTS,
+        moves=st.lists(MOVES, min_size=1, max_size=3),
+        later=FAULTS,
+    )
+    def trade(self, size: int, urgency: str, fault: str, moves: list[str], later: str) -> None:
+        """An entry, its stop, and what follows from where the price goes."""
         self.entry(size, urgency, fault)
         self.minutes(1, "")
-        self.market(percent)
-        self.minutes(2, later)
+        for percent in moves:
+            self.market(percent)
+            self.minutes(1, later)
 
     @rule(fault=FAULTS)
     def sell_signal(self, fault: str) -> None:

@@ -22,8 +22,8 @@ def test_any_history_keeps_the_invariants(make_world: Callable[[], World]) -> No
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=2_000 if _IS_LONG else 25,
-            stateful_step_count=80 if _IS_LONG else 25,
+            max_examples=2_000 if _IS_LONG else 20,
+            stateful_step_count=80 if _IS_LONG else 20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
