@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from deploy.local.servers import EmbeddedServers
 from scripts.mutation import campaign, report
@@ -27,25 +28,38 @@ def main() -> int:
     targets = [target for target in TARGETS if arguments.only in target.path]
     if not targets:
         sys.exit(f"--only {arguments.only}: expected a part of one of {[t.path for t in TARGETS]}")
-    started, modules, known = time.monotonic(), {}, report.Equivalents()
+    modules, known = _reported(), report.Equivalents()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServers(Path(folder), durable=False) as s:
         databases = [_database(s, number) for number in range(arguments.jobs)]
         os.environ["CI"] = "1"  # every session tries the same examples of a property
         for target in targets:
+            started = time.monotonic()
             try:
                 verdicts = campaign.judge(target, databases, tell=_tell)
             except campaign.Broken as error:
                 sys.exit(str(error))
-            modules[target.path] = report.of_module(target, verdicts, known)
-    seconds = time.monotonic() - started
+            seconds = time.monotonic() - started
+            modules[target.path] = report.of_module(target, verdicts, known, seconds=seconds)
+            _write(modules)
     for line in report.table(modules):
         _tell(line)
-    _tell(f"{seconds:.0f} s")
-    if not arguments.only:
-        figures = report.whole(modules, seconds=seconds, jobs=arguments.jobs)
-        REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return int(any(figures["score_percent"] < MINIMUM_PERCENT for figures in modules.values()))
+    tried = [modules[target.path]["score_percent"] for target in targets]
+    return int(min(tried) < MINIMUM_PERCENT)
+
+
+def _reported() -> dict[str, Any]:
+    """What an earlier run has found of modules that are still targets."""
+    if not REPORT.exists():
+        return {}
+    modules: dict[str, Any] = json.loads(REPORT.read_text(encoding="utf-8"))["modules"]
+    return {target.path: modules[target.path] for target in TARGETS if target.path in modules}
+
+
+def _write(modules: dict[str, Any]) -> None:
+    """After each module, so that a run that is stopped has not been for nothing."""
+    REPORT.parent.mkdir(exist_ok=True)
+    text = json.dumps(report.whole(dict(sorted(modules.items()))), indent=2)
+    REPORT.write_text(text + "\n", encoding="utf-8")
 
 
 def _database(servers: EmbeddedServers, number: int) -> str:
@@ -58,7 +72,9 @@ def _database(servers: EmbeddedServers, number: int) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutation", description=__doc__)
-    parser.add_argument("--only", default="", help="part of a path; then no report is written")
+    parser.add_argument(
+        "--only", default="", help="part of a path; of other modules the report keeps what it has"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at once")
     return parser.parse_args()
 

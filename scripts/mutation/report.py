@@ -33,8 +33,10 @@ class Equivalents:
         return self._known.get((target.path, code, verdict.mutant.change))
 
 
-def of_module(target: Target, verdicts: Sequence[Verdict], known: Equivalents) -> dict[str, Any]:
-    """The figures of one module, with every survivor by name."""
+def of_module(
+    target: Target, verdicts: Sequence[Verdict], known: Equivalents, *, seconds: float
+) -> dict[str, Any]:
+    """The figures of one module, with every survivor by name and the commit that they are about."""
     survivors = [
         {
             "line": verdict.mutant.line,
@@ -50,6 +52,9 @@ def of_module(target: Target, verdicts: Sequence[Verdict], known: Equivalents) -
     kinds = sorted({verdict.mutant.kind for verdict in verdicts})
     return {
         **_figures(Counter(verdict.fate for verdict in verdicts), equivalent),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted": _git("status", "--porcelain", "--", "shared", "tests").splitlines(),
+        "seconds": round(seconds, 1),
         "kinds": {
             kind: _figures(Counter(v.fate for v in verdicts if v.mutant.kind == kind))
             for kind in kinds
@@ -58,19 +63,16 @@ def of_module(target: Target, verdicts: Sequence[Verdict], known: Equivalents) -
     }
 
 
-def whole(modules: Mapping[str, Mapping[str, Any]], *, seconds: float, jobs: int) -> dict[str, Any]:
-    """The report of all modules, with the commit that it is about."""
+def whole(modules: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The report of all modules."""
     fates = Counter(
         killed=_sum(modules, "killed"),
         timeout=_sum(modules, "timeouts"),
         survived=_sum(modules, "survived"),
     )
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted": _git("status", "--porcelain", "--", "shared", "tests").splitlines(),
         "mutmut": version("mutmut"),
-        "seconds": round(seconds, 1),
-        "jobs": jobs,
+        "seconds": round(_sum(modules, "seconds"), 1),
         "totals": _figures(fates, _sum(modules, "equivalent")),
         "modules": modules,
     }
@@ -104,7 +106,7 @@ def table(modules: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
         yield f"{path:<34}" + "".join(f"{figures[name]:>10}" for name in names)
 
 
-def _sum(modules: Mapping[str, Mapping[str, Any]], name: str) -> int:
+def _sum(modules: Mapping[str, Mapping[str, Any]], name: str) -> Any:
     return sum(figures[name] for figures in modules.values())
 
 

@@ -20,7 +20,8 @@ import pytest
 from scripts.mutation.targets import PROJECT, Target
 
 _TOOL = sys.monitoring.COVERAGE_ID
-_OPTIONS = "-x -q --assert=plain -p no:randomly -p no:xdist -p no:cacheprovider".split()
+_WITHOUT = ("randomly", "xdist", "cacheprovider")
+_OPTIONS = ["-x", "-q", "--assert=plain", *(f"-pno:{plugin}" for plugin in _WITHOUT)]
 
 
 @dataclass

@@ -14,7 +14,11 @@ GATE_TESTS = (
     "tests/risk/test_gate_facts.py",
 )
 SEND_TESTS = ("tests/execution/test_intents.py", "tests/execution/test_outcome_of_sends.py")
-RESOLVE_TESTS = ("tests/execution/test_resolve.py", "tests/execution/test_resolve_death.py")
+RESOLVE_TESTS = (
+    "tests/execution/test_resolve.py",
+    "tests/execution/test_resolve_death.py",
+    "tests/execution/test_resolving_limits.py",
+)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -205,16 +205,17 @@ def test_an_answer_that_tells_the_end_is_not_asked_about_again(bench: Bench) -> 
     assert bench.held() == Decimal("0.5")
 
 
-def test_fills_are_asked_for_from_a_minute_before_the_send(bench: Bench) -> None:
-    asked = count(bench.venues["binance"], "fills")
+def test_fills_are_asked_for_by_the_order(bench: Bench) -> None:
+    """By a time, a venue shows one page of those of all orders."""
+    asked = count(bench.venues["binance"], "fills_of")
     send(bench)
-    assert asked == [("BTC/USDT", clock.now() - timedelta(seconds=60))]
+    assert [order.venue_order_id for (order,) in asked] == ["binance-1"]
 
 
 def test_where_nothing_filled_no_fills_are_asked_for(bench: Bench) -> None:
     venue = bench.venues["binance"]
     venue.fill_share = Decimal(0)
-    asked = count(venue, "fills")
+    asked = count(venue, "fills_of")
     assert send(bench).outcome == "NOT_FILLED"
     assert asked == []
 
@@ -223,10 +224,10 @@ def test_fills_that_are_recorded_are_not_asked_for_again(bench: Bench) -> None:
     venue = bench.venues["binance"]
     made = intent(bench)
     send(bench, made)
-    asked = count(venue, "fills")
+    asked = count(venue, "fills_of")
     order = venue.orders[made.intent_id]
     run = bench.desk()._run
-    assert sending.import_fills(run, venue, made.intent_id, order, clock.now()) is True
+    assert sending.import_fills(run, venue, made.intent_id, order) is True
     assert asked == []
 
 
@@ -260,11 +261,11 @@ def test_an_order_stays_open_in_the_ledger_while_its_fills_are_missing(
     half = dataclasses.replace(told("BTC/USDT", clock.now())[0], quantity=HALF)
     hide_fills(venue, [half])
     run, order = bench.desk()._run, venue.orders[made.intent_id]
-    assert sending.import_fills(run, venue, made.intent_id, order, clock.now()) is False
+    assert sending.import_fills(run, venue, made.intent_id, order) is False
     assert order_row(bench) == {"status": "open", "filled_quantity": HALF, "average_price": ASK}
 
     hide_fills(venue, [half, dataclasses.replace(half, venue_trade_id="rest")])
-    assert sending.import_fills(run, venue, made.intent_id, order, clock.now()) is True
+    assert sending.import_fills(run, venue, made.intent_id, order) is True
     assert order_row(bench)["status"] == "filled"
     assert bench.held() == Decimal("0.5")
 
@@ -295,6 +296,24 @@ def test_an_order_that_was_given_up_stays_so_and_is_an_amendment(bench: Bench) -
         sending.acknowledge(run, made.intent_id, "binance", order)
     assert bench.states() == ["DEAD"]
     assert [detail["state"] for detail in events(bench, "ORDER_AMENDED")] == ["DEAD"]
+
+
+@pytest.mark.parametrize(
+    ("filled", "status"), [("0", "cancelled"), ("0.001", "open"), ("0.5", "open")]
+)
+def test_an_order_that_ended_is_over_at_once_only_where_nothing_filled(
+    bench: Bench, filled: str, status: str
+) -> None:
+    """Else it stays open until its fills are in the ledger, however this run ends."""
+    made = intent(bench)
+    intents.insert(bench.ledger, made, 1, bench.venues["binance"])
+    order = VenueOrder(
+        "v-1", made.intent_id, "BTC/USDT", "buy", "cancelled", Decimal("0.5"), Decimal(filled), ASK
+    )
+    sending.acknowledge(bench.desk()._run, made.intent_id, "binance", order)
+    row = order_row(bench)
+    assert (row["status"], row["filled_quantity"]) == (status, 0)
+    assert bench.states() == ["ACKNOWLEDGED"]
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,7 @@ def test_a_trigger_lies_on_the_grid(kind: str, stop: str, code: str | None) -> N
         # 10 bps of fee on what is bought and on what is under way: 50.05 and 20.02
         ({"venue_pending_buy_quote": dec(20), "venue_cash_quote": dec("70.07")}, None),
         ({"venue_pending_buy_quote": dec(20), "venue_cash_quote": dec("70.06")}, "BALANCE_SHORT"),
+        ({"venue_cash_quote": dec("50.049999")}, "BALANCE_SHORT"),
         ({"venue_cash_quote": dec("50.05"), "taker_fee_bps": 11}, "BALANCE_SHORT"),
         ({"venue_cash_quote": None}, "BALANCE_MISSING"),
     ],
@@ -351,6 +352,11 @@ def test_the_last_order_of_a_minute_and_of_an_hour(purpose: str, last: tuple[int
                          ((0, hour + 1), "RATE_ORDERS")):  # fmt: skip
         counts = {"orders_last_minute": before[0], "orders_last_hour": before[1]}
         assert verdict(case(purpose, **counts, **order)) == code
+
+
+def test_a_rate_tells_what_the_order_would_make_of_it() -> None:
+    with pytest.raises(OrderDenied, match="RATE_ORDERS: window=minute, after=21, limit=20"):
+        gate._rate(case(orders_last_minute=20))
 
 
 @pytest.mark.parametrize("window", ["minute", "hour"])
