@@ -15,7 +15,7 @@ Whoever sent an order must be able to say what became of it, even when its lease
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 from shared import clock
@@ -31,9 +31,6 @@ from shared.ledger.connection import Row
 from shared.market.types import Book
 from shared.risk import gate
 from shared.run import Run
-
-CLOCK_MARGIN = timedelta(seconds=60)
-"""How far a venue's clock may be behind ours, where we ask it for what came since a time."""
 
 SEND_WITHIN = timedelta(seconds=5)
 """An intent that was committed longer ago is not sent any more: this process stood still, and by
@@ -86,7 +83,7 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
         )
         return _result(intent, "UNKNOWN", detail=str(unknown))
     acknowledge(run, intent.intent_id, venue.name, order)
-    import_fills(run, venue, intent.intent_id, order, sent_at)
+    import_fills(run, venue, intent.intent_id, order)
     final = intents.by_key(run.ledger, intent.logical_key)
     return _result(intent, "UNKNOWN") if final is None else _as_result(final)
 
@@ -106,9 +103,7 @@ def acknowledge(run: Run, intent_id: str, venue_name: str, order: VenueOrder) ->
             amending.amend_if_given_up(run.ledger, intent_id, venue_name, order)
 
 
-def import_fills(
-    run: Run, venue: Venue, intent_id: str, order: VenueOrder, sent_at: datetime
-) -> bool:
+def import_fills(run: Run, venue: Venue, intent_id: str, order: VenueOrder) -> bool:
     """Bring order and fills of an acknowledged intent up to date.
 
     Some venues answer an order with its id alone, so its state is asked for again while it

@@ -49,6 +49,13 @@ class Bench:
             (clock.now(), total, total),
         )
 
+    def arm(self) -> None:
+        """The leave that live venues ask for before each buy."""
+        self.ledger.execute(
+            "INSERT INTO arm_tokens (pod, armed_by, armed_at, expires_at) "
+            "VALUES ('test', 'test', now(), now() + interval '1 hour')"
+        )
+
     def desk(self) -> Desk:
         """The desk of a new run, a minute after the last."""
         self.time.advance(minutes=1)

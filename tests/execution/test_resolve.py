@@ -36,6 +36,7 @@ def test_the_intent_says_how_and_until_when_it_was_sent(bench: Bench) -> None:
     venue = bench.venues["binance"]
     venue.request_validity = timedelta(seconds=17)
     venue.mode = "live"
+    bench.arm()
     leave_unknown(bench)
     row = bench.ledger.one("SELECT mode, valid_until - sent_at AS validity FROM intents")
     assert row == {"mode": "live", "validity": timedelta(seconds=17)}
@@ -58,7 +59,8 @@ def test_nothing_is_dead_while_its_request_may_still_be_worked_on(
 def test_paper_is_never_asked_about_what_was_really_sent(
     bench: Bench, mode: Literal["simulated", "live"]
 ) -> None:
-    """The arm token has run out: it may rest at the real venue, of which paper knows nothing."""
+    """It may rest at the real venue, of which paper knows nothing."""
+    bench.arm()
     venue = bench.venues["binance"]
     venue.mode = mode
     intent_id = leave_unknown(bench, "lose answer")
@@ -81,6 +83,7 @@ def test_paper_is_never_asked_about_what_was_really_sent(
 def test_an_open_order_of_another_mode_is_asked_of_nobody(bench: Bench) -> None:
     venue = bench.venues["binance"]
     venue.mode = "live"
+    bench.arm()
     desk = bench.desk()
     desk.reconcile()
     desk.enter(bench.entry())

@@ -37,7 +37,7 @@ _CONFIRMATIONS = 3
 moment later. What is still open then is left to the next run."""
 
 _RESTING = """
-SELECT o.venue_order_id, o.intent_id, i.symbol, i.sent_at
+SELECT o.venue_order_id, o.intent_id, i.symbol
 FROM orders o JOIN intents i USING (intent_id)
 WHERE o.pod = %s AND o.status = 'open' AND i.purpose = 'protect'
   AND i.position_id = %s AND i.venue = %s ORDER BY i.sent_at
@@ -204,7 +204,7 @@ def _cancel(run: Run, venue: Venue, row: Row) -> str:
     if order.status == "open":
         _tell_not_cancelled(run, venue, row, error or "still open after its cancel")
         return "untouched" if error else "unknown"
-    complete = import_fills(run, venue, row["intent_id"], order, row["sent_at"])
+    complete = import_fills(run, venue, row["intent_id"], order)
     return "no" if complete else "unknown"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from shared.execution.types import VenueOrder
@@ -22,12 +21,11 @@ class Owner:
             yet. ``given up``: of an intent that is DEAD or REJECTED. ``another pod's``: its intent
             is in this ledger, under another pod: not ours to book, and nobody's attack either.
             ``foreign``: everything else, a second order under an id of ours among it.
-        intent_id, sent_at: of the intent of this pod, where there is one.
+        intent_id: of the intent of this pod, where there is one.
     """
 
     kind: Kind
     intent_id: str | None = None
-    sent_at: datetime | None = None
 
 
 def owners(ledger: Ledger, venue_name: str, orders: Sequence[VenueOrder]) -> dict[str, Owner]:
@@ -35,7 +33,7 @@ def owners(ledger: Ledger, venue_name: str, orders: Sequence[VenueOrder]) -> dic
     if not orders:
         return {}
     rows = ledger.query(
-        "SELECT i.intent_id, i.client_order_id, i.pod, i.state, i.sent_at, o.venue_order_id "
+        "SELECT i.intent_id, i.client_order_id, i.pod, i.state, o.venue_order_id "
         "FROM intents i LEFT JOIN orders o USING (intent_id) WHERE i.venue = %s "
         "AND (o.venue_order_id = ANY(%s) OR i.client_order_id = ANY(%s))",
         (
@@ -51,7 +49,7 @@ def _owner(pod: str, order: VenueOrder, rows: Sequence[Row]) -> Owner:
     for row in rows:
         if row["venue_order_id"] == order.venue_order_id:
             kind: Kind = "known" if row["pod"] == pod else "another pod's"
-            return Owner(kind, row["intent_id"], row["sent_at"])
+            return Owner(kind, row["intent_id"])
     for row in rows:
         if row["client_order_id"] != order.client_order_id or row["venue_order_id"] is not None:
             continue
@@ -59,5 +57,5 @@ def _owner(pod: str, order: VenueOrder, rows: Sequence[Row]) -> Owner:
             return Owner("another pod's")
         given_up = row["state"] in ("DEAD", "REJECTED")
         kind = "given up" if given_up else "under way"
-        return Owner(kind, row["intent_id"], row["sent_at"])
+        return Owner(kind, row["intent_id"])
     return Owner("foreign")

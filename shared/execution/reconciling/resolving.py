@@ -49,7 +49,7 @@ def _doubt(
     try:
         order = venue.find_order(unresolved.intent_id, unresolved.symbol, unresolved.sent_at)
         if order is not None:
-            owner = Owner("under way", unresolved.intent_id, unresolved.sent_at)
+            owner = Owner("under way", unresolved.intent_id)
             strangers.adopt(run, venue, owner, order, found)
             return None
         if asked_at <= unresolved.valid_until + QUARANTINE:

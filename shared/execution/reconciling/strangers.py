@@ -15,11 +15,14 @@ from shared.execution import fills
 from shared.execution.reconciling import amending, owners
 from shared.execution.reconciling.findings import Reconciliation
 from shared.execution.reconciling.owners import Owner
-from shared.execution.sending import CLOCK_MARGIN, acknowledge, import_fills
+from shared.execution.sending import acknowledge, import_fills
 from shared.execution.types import VenueOrder
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events, state
 from shared.run import Run
+
+CLOCK_MARGIN = timedelta(seconds=60)
+"""How far a venue's clock may be behind ours, where we ask it for what came since a time."""
 
 LATE_WITHIN = timedelta(hours=24)
 """How long after it was sent an order that was given up is still looked for."""
@@ -29,10 +32,10 @@ _MOST_LOOKED_FOR = 5  # a difference stays for as long as a person lets it
 
 def adopt(run: Run, venue: Venue, owner: Owner, order: VenueOrder, found: Reconciliation) -> None:
     """Write an order of ours with its fills, whatever its intent was taken for."""
-    if owner.intent_id is None or owner.sent_at is None:
+    if owner.intent_id is None:
         raise AssertionError(f"{order.venue_order_id}: expected an order of this pod")
     acknowledge(run, owner.intent_id, venue.name, order)
-    if not import_fills(run, venue, owner.intent_id, order, owner.sent_at):
+    if not import_fills(run, venue, owner.intent_id, order):
         found.cannot_read(venue.name, f"fills of {owner.intent_id}")
     if owner.kind == "given up":
         found.amended.append(owner.intent_id)
@@ -105,7 +108,7 @@ def look_for_late(run: Run, venue: Venue, found: Reconciliation) -> bool:
             if row["state"] == "DEAD" and row["intent_id"] not in found.amended:
                 order = venue.find_order(row["intent_id"], row["symbol"], row["sent_at"])
                 if order is not None:
-                    owner = Owner("given up", row["intent_id"], row["sent_at"])
+                    owner = Owner("given up", row["intent_id"])
                     adopt(run, venue, owner, order, found)
         _fill_up(run, venue, found)
     except VenueUnavailable as error:
@@ -121,7 +124,7 @@ def _fill_up(run: Run, venue: Venue, found: Reconciliation) -> None:
         VenueUnavailable: one of those orders cannot be read.
     """
     short = run.ledger.query(
-        "SELECT intent_id, venue_order_id, symbol, sent_at FROM order_log WHERE pod = %s "
+        "SELECT intent_id, venue_order_id, symbol FROM order_log WHERE pod = %s "
         "AND venue = %s AND order_status <> 'open' AND filled_quantity < quantity "
         "AND (mode IS NULL OR mode = %s) AND sent_at > %s ORDER BY sent_at DESC LIMIT %s",
         (run.ledger.pod, venue.name, venue.mode, clock.now() - LATE_WITHIN, _MOST_LOOKED_FOR),
@@ -131,7 +134,7 @@ def _fill_up(run: Run, venue: Venue, found: Reconciliation) -> None:
         if order.filled_quantity <= fills.filled_of(run.ledger, row["intent_id"]):
             continue
         amending.amend_short(run.ledger, row["intent_id"], venue.name, order)
-        if not import_fills(run, venue, row["intent_id"], order, row["sent_at"]):
+        if not import_fills(run, venue, row["intent_id"], order):
             found.cannot_read(venue.name, f"fills of {row['intent_id']}")
         found.amended.append(row["intent_id"])
 
