@@ -48,6 +48,7 @@ class StatefulVenue(ScriptedVenue):
         human: what a person has moved or traded by currency, outside of the system, and has not
             booked yet.
         coins_of_others: the same in base currency, booked or not: never ours to sell.
+        denied: buys that it once said to be over, unfilled, and which were filled.
         before_submit: told of each ticket before anything is done with it.
     """
 
@@ -68,6 +69,7 @@ class StatefulVenue(ScriptedVenue):
         self.fee_currency: FeeCurrency = "quote"
         self.human: dict[str, Decimal] = {}
         self.coins_of_others = _NOTHING
+        self.denied: set[str] = set()
         self.before_submit: Callable[[StatefulVenue, OrderTicket], None] | None = None
         self._late: list[tuple[datetime, OrderTicket]] = []
         self._shown: _Shown | None = None
@@ -230,6 +232,8 @@ class StatefulVenue(ScriptedVenue):
             return shown.orders.get(key, _as_accepted(now))
         is_new_buy = key not in shown.orders and now.side == "buy"
         if shown.kind == "closed" and is_new_buy:
+            if now.filled_quantity > 0:
+                self.denied.add(key)
             return replace(_as_accepted(now), status="cancelled")
         return now
 

@@ -26,6 +26,7 @@ _DUST = (
     "SELECT coalesce(sum(h.quantity), 0) AS quantity FROM position_holdings h "
     "JOIN positions p USING (position_id) WHERE p.closed_at IS NOT NULL"
 )
+_KNOWN_FILLS = "SELECT coalesce(sum(quantity), 0) AS quantity FROM fills WHERE intent_id = ANY(%s)"
 _UNKNOWN_STOPS = (
     "SELECT count(*) AS stops FROM intents WHERE venue = %s AND purpose = 'protect' "
     "AND state IN ('SENDING', 'UNKNOWN')"
@@ -93,14 +94,25 @@ class WireChecks:
             assert intent["sent_at"] < trading.since, f"I3: a buy while {trading.state}"
 
     def _check_exposure(self, venue: StatefulVenue, ticket: OrderTicket) -> None:
-        """All that is held, that may still arrive, and this one, at this venue's price."""
+        """All that is held, that may still arrive, and this one, at this venue's price.
+
+        A fill that its venue has denied is known from the next comparison of balances on: another
+        parent may buy in the same run as if it had not been.
+        """
         dust = self._ledger.one(_DUST)
         assert dust is not None
         held = sum((v.account[BASE] - v.coins_of_others for v in self._every), _NOTHING)
         coming = [t for v in self._every for t in v.in_transit if t.side == "buy"] + [ticket]
-        after = (held - dust["quantity"]) * venue.mid
+        after = (held - dust["quantity"] - self._denied_quantity()) * venue.mid
         after += sum((t.quantity * t.limit_price for t in coming), _NOTHING)
         assert after <= MAX_POSITION_QUOTE + Decimal("0.01"), f"I4: {after} in the symbol"
+
+    def _denied_quantity(self) -> Decimal:
+        denied = [(v, intent_id) for v in self._every for intent_id in sorted(v.denied)]
+        filled = sum((v.orders[intent_id].filled_quantity for v, intent_id in denied), _NOTHING)
+        known = self._ledger.one(_KNOWN_FILLS, ([intent_id for _, intent_id in denied],))
+        assert known is not None
+        return filled - known["quantity"]
 
     def _check_sale(self, venue: StatefulVenue, ticket: OrderTicket, intent: Row) -> None:
         """A sale is of what is there, and not for sale already."""
