@@ -26,11 +26,11 @@ _numbers = itertools.count(1)
 
 
 def start() -> WireProcess:
-    """All four venues, each with 100,000 USDT and some of the token that fees may be paid in."""
+    """All four venues, each with 1,000,000 USDT and some of the token that fees may be paid in."""
     return start_wire(
         SourceSpec("simulated", SYMBOLS, clock.to_ms(START), 6, 7, None),
         now_ms=clock.to_ms(START),
-        balances={name: {"USDT": Decimal(100_000), "BNB": Decimal(100)} for name in VENUES},
+        balances={name: {"USDT": Decimal(1_000_000), "BNB": Decimal(100)} for name in VENUES},
         seed=7,
     )
 

@@ -25,6 +25,7 @@ from captured_venue import NOW, OWN_ID, SYMBOL, VENUES, adapter, ticket
 
 from shared import clock
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
+from shared.execution.types import VenueOrder
 from shared.execution.venues.ccxt_venue import CcxtVenue
 
 CCXT_VERSION = "4.5.90"
@@ -66,12 +67,58 @@ KRAKEN_ORDER = {
     "fee": "0",
     "price": "99000.1",
 }
+BINANCE_TRADE = {
+    "symbol": "BTCUSDT",
+    "id": 71,
+    "orderId": 7,
+    "price": "99000.1",
+    "qty": "0.01",
+    "commission": "0.99",
+    "commissionAsset": "USDT",
+    "time": 1746532800000,
+    "isBuyer": True,
+    "isMaker": False,
+}
+COINBASE_TRADE = {
+    "trade_id": "71",
+    "order_id": "7",
+    "product_id": "BTC-USDT",
+    "price": "99000.1",
+    "size": "0.01",
+    "commission": "0.99",
+    "trade_time": "2025-05-06T12:00:00Z",
+    "liquidity_indicator": "TAKER",
+    "side": "BUY",
+}
+KRAKEN_TRADE = {
+    "ordertxid": "7",
+    "postxid": "P",
+    "pair": "XBTUSDT",
+    "time": 1746532800.0,
+    "type": "buy",
+    "ordertype": "limit",
+    "price": "99000.1",
+    "vol": "0.01",
+    "fee": "0.99",
+    "cost": "990.001",
+    "maker": False,
+}
 ANSWERS: dict[str, Any] = {
     **{
         f"{method} /{name}/api/v3/order": BINANCE_ORDER | {"status": status}
         for name in ("binance", "binanceus")
         for method, status in (("POST", "NEW"), ("GET", "NEW"), ("DELETE", "CANCELED"))
     },
+    **{f"GET /{name}/api/v3/myTrades": [BINANCE_TRADE] for name in ("binance", "binanceus")},
+    "GET /coinbase/api/v3/brokerage/orders/historical/fills": {
+        "fills": [COINBASE_TRADE],
+        "cursor": "",
+    },
+    "POST /kraken/0/private/QueryOrders": {
+        "error": [],
+        "result": {"7": KRAKEN_ORDER | {"trades": ["71"]}},
+    },
+    "POST /kraken/0/private/QueryTrades": {"error": [], "result": {"71": KRAKEN_TRADE}},
     "POST /coinbase/api/v3/brokerage/orders": {
         "success": True,
         "order_id": "7",
@@ -322,6 +369,64 @@ def test_an_order_is_looked_up_by_our_id(venue: CcxtVenue, capture: Capture) -> 
         ],
     }[venue.name.removesuffix("us")]
     assert [(one.method, one.path, one.steady()) for one in capture.requests] == expected
+
+
+ORDER = VenueOrder("7", OWN_ID, SYMBOL, "buy", "open", Decimal("0.01"), Decimal(0), None)
+
+
+def test_fills_are_asked_for_by_the_order_and_by_no_time(
+    venue: CcxtVenue, capture: Capture
+) -> None:
+    """So that a stop that rested for weeks shows them as soon as one that was sent just now."""
+    (fill,) = venue.fills_of(ORDER)
+    assert (fill.venue_trade_id, fill.venue_order_id) == ("71", "7")
+    assert (fill.symbol, fill.side, fill.liquidity) == (SYMBOL, "buy", "taker")
+    assert (fill.price, fill.quantity) == (Decimal("99000.1"), Decimal("0.01"))
+    assert (fill.fee_cost, fill.fee_currency) == (Decimal("0.99"), "USDT")
+    expected = {
+        "binance": [
+            (
+                "GET",
+                "/api/v3/myTrades",
+                {"symbol": "BTCUSDT", "orderId": "7", "fromId": "0", "limit": "1000"},
+            )
+        ],
+        "coinbase": [
+            (
+                "GET",
+                "/api/v3/brokerage/orders/historical/fills",
+                {"product_id": "BTC-USDT", "order_ids": "7", "limit": "100"},
+            )
+        ],
+        "kraken": [
+            ("POST", "/0/private/QueryOrders", {"txid": "7", "trades": "true"}),
+            ("POST", "/0/private/QueryTrades", {"txid": "71"}),
+        ],
+    }[venue.name.removesuffix("us")]
+    assert [(one.method, one.path, one.steady()) for one in capture.requests] == expected
+
+
+@pytest.mark.parametrize("told", [None, "absent", "", "NaN"])
+def test_a_fee_that_is_not_told_hides_no_fill(
+    venue: CcxtVenue, capture: Capture, told: str | None
+) -> None:
+    family = venue.name.removesuffix("us")
+    field = {"binance": "commission", "coinbase": "commission", "kraken": "fee"}[family]
+    trade = {"binance": BINANCE_TRADE, "coinbase": COINBASE_TRADE, "kraken": KRAKEN_TRADE}[family]
+    changed = trade | {field: told}
+    if told == "absent":
+        del changed[field]
+    route, body = {
+        "binance": (f"GET /{venue.name}/api/v3/myTrades", [changed]),
+        "coinbase": (
+            "GET /coinbase/api/v3/brokerage/orders/historical/fills",
+            {"fills": [changed], "cursor": ""},
+        ),
+        "kraken": ("POST /kraken/0/private/QueryTrades", {"error": [], "result": {"71": changed}}),
+    }[family]
+    capture.answers = {**ANSWERS, route: body}
+    (fill,) = venue.fills_of(ORDER)
+    assert (fill.quantity, fill.fee_cost, fill.fee_currency) == (Decimal("0.01"), None, None)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -139,3 +139,80 @@ def test_fills_of_an_order_that_the_ledger_does_not_know_are_left_out(
     assert fills.record_fills(bench.ledger, "binance", [stranger]) == 0
     assert fills.record_fills(bench.ledger, "kraken", [part(0)]) == 0
     assert bench.held() == 0
+
+
+UNTOLD = {"fee_cost": None, "fee_currency": None}
+
+
+def fees_of(bench: Bench) -> list[tuple[Decimal | None, str | None, Decimal | None]]:
+    rows = bench.ledger.query("SELECT fee_cost, fee_currency, fee_quote FROM fills")
+    return [(row["fee_cost"], row["fee_currency"], row["fee_quote"]) for row in rows]
+
+
+def test_a_fill_without_its_fee_is_written_and_told_and_its_fee_is_added_once(
+    bench: Bench, intent_id: str
+) -> None:
+    others = [part(1), part(2)]
+    assert fills.record_fills(bench.ledger, "binance", [part(0, **UNTOLD), *others]) == 3
+    assert (None, None, None) in fees_of(bench)
+    currencies = bench.ledger.query("SELECT currency FROM balances ORDER BY 1")
+    assert [row["currency"] for row in currencies] == ["BTC", "USDT"]
+    for _ in range(2):
+        fills.record_fills(bench.ledger, "binance", [part(0, **UNTOLD)])
+    for _ in range(2):
+        fills.record_fills(bench.ledger, "binance", [part(0, fee_cost=Decimal("0.03"))])
+    fills.record_fills(bench.ledger, "binance", [part(0, fee_cost=Decimal("0.09"))])
+    assert (Decimal("0.03"), "USDT", Decimal("0.03")) in fees_of(bench)
+    kinds = [row["kind"] for row in bench.ledger.query("SELECT kind FROM events ORDER BY event_id")]
+    assert kinds == ["FEE_UNTOLD", "FEE_TOLD"]
+    assert bench.ledger.query("SELECT severity FROM alerts") == [{"severity": "HIGH"}]
+
+
+def test_a_fee_that_is_not_told_stops_new_risk_until_it_is(bench: Bench) -> None:
+    """What was bought is held and can be sold; the balances differ by the fee meanwhile."""
+    venue = bench.venues["binance"]
+    fetch = venue.fills
+    venue.fills = lambda symbol, since: [  # type: ignore[method-assign]
+        replace(fill, fee_cost=None, fee_currency=None) for fill in fetch(symbol, since)
+    ]
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    assert [result.outcome for result in desk.work()] == ["FILLED"]
+    assert bench.held() == venue.account["BTC"] == QUANTITY
+    fee = 10_000 - venue.account["USDT"] - QUANTITY * Decimal("100.05")
+    found = bench.desk().reconcile()
+    assert [(d["currency"], Decimal(d["difference"])) for d in found.differences] == [
+        ("USDT", -fee)
+    ]
+    assert not found.clean
+    venue.fills = fetch  # type: ignore[method-assign]
+    assert bench.desk().reconcile().clean
+    assert fees_of(bench) == [(fee, "USDT", fee)]
+
+
+def test_a_fee_that_is_not_told_is_asked_for_only_where_the_balances_differ(bench: Bench) -> None:
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry())
+    desk.work()
+    venue = bench.venues["binance"]
+    venue.account["USDT"] += fees_of(bench)[0][0] or 0
+    bench.ledger.execute("UPDATE fills SET fee_cost = NULL, fee_currency = NULL, fee_quote = NULL")
+    asked: list[VenueOrder] = []
+    venue.fills_of = lambda order: asked.append(order) or []  # type: ignore[method-assign,func-returns-value]
+    assert bench.desk().reconcile().clean
+    assert asked == []
+    venue.account["USDT"] -= 1
+    assert not bench.desk().reconcile().clean
+    assert [order.venue_order_id for order in asked] == ["binance-1"]
+
+
+@pytest.mark.parametrize(
+    "fee", [{"fee_cost": None}, {"fee_currency": None}], ids=["currency alone", "cost alone"]
+)
+def test_half_a_fee_is_none(bench: Bench, intent_id: str, fee: dict[str, Any]) -> None:
+    import psycopg2
+
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        fills.record_fills(bench.ledger, "binance", [part(0, **fee)])

@@ -12,7 +12,9 @@ from contract_venue import BTC, START, SYMBOLS, VENUES, on_wire, price, start, t
 from deploy.local.wire.client import WireProcess
 from shared import clock
 from shared.errors import OrderRejected
+from shared.execution.rounding import floor_to
 from shared.execution.types import OrderStatus, OrderTicket, VenueOrder
+from shared.execution.venues import dialects
 from shared.execution.venues.ccxt_venue import CcxtVenue
 from tests.conftest import VirtualClock
 
@@ -254,3 +256,79 @@ def test_a_venue_whose_clock_is_ahead_takes_orders_by_its_own_time(
         assert abs(venue.server_time_ms() - clock.to_ms(START) - 30_000) <= 1_000
     finally:
         venue._client.options["clockOffsetMs"] = 0
+
+
+def sweep(venue: CcxtVenue) -> OrderTicket:
+    """An order that takes six levels of the book, a fill each."""
+    book = venue.book(BTC, 20)
+    quantity = sum((Decimal(str(size)) for _, size in book.asks[:6]), Decimal(0))
+    return ticket(
+        venue,
+        quantity=str(floor_to(quantity, venue.rules(BTC).quantity_step)),
+        limit_price=Decimal(str(book.asks[5][0])),
+    )
+
+
+def requests_of(wire: WireProcess) -> dict[str, int]:
+    return {route: count for route, count in wire.stats().items() if "_control" not in route}
+
+
+def test_the_fills_of_an_order_are_told_at_once(venue: CcxtVenue, wire: WireProcess) -> None:
+    """In one request, on Kraken in two; they are those that the symbol's fills show."""
+    venue.submit(ticket(venue))
+    order = venue.submit(sweep(venue))
+    before = requests_of(wire)
+    fills = venue.fills_of(order)
+    after = requests_of(wire)
+    asked = [route for route in after for _ in range(after[route] - before.get(route, 0))]
+    assert len(asked) == (2 if venue.name == "kraken" else 1), asked
+    assert len(fills) >= 5
+    assert {fill.venue_order_id for fill in fills} == {order.venue_order_id}
+    assert sum(fill.quantity for fill in fills) == state(venue, order).filled_quantity
+    since = START - timedelta(minutes=1)
+    shown = [f for f in venue.fills(BTC, since) if f.venue_order_id == order.venue_order_id]
+    assert sorted(fills, key=str) == sorted(shown, key=str)
+
+
+def test_an_order_with_more_fills_than_a_page_has_them_all(
+    venue: CcxtVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = venue.submit(sweep(venue))
+    whole = venue.fills_of(order)
+    for page in ("BINANCE_FILLS", "COINBASE_FILLS", "KRAKEN_FILLS"):
+        monkeypatch.setattr(dialects, page, 2)
+    venue.submit(ticket(venue))
+    paged = venue.fills_of(order)
+    assert len(paged) >= 5
+    assert sorted(paged, key=str) == sorted(whole, key=str)
+
+
+def test_a_page_that_the_fills_just_fill_is_no_reason_to_ask_for_nothing(
+    venue: CcxtVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither Binance's next page, which is empty, nor no id at all, which Kraken refuses."""
+    order = venue.submit(sweep(venue))
+    whole = venue.fills_of(order)
+    for page in ("BINANCE_FILLS", "COINBASE_FILLS", "KRAKEN_FILLS"):
+        monkeypatch.setattr(dialects, page, len(whole))
+    assert len(venue.fills_of(order)) == len(whole)
+
+
+def test_a_stop_that_rested_shows_its_fills_behind_those_of_later_orders(
+    venue: CcxtVenue, wire: WireProcess, market: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the venue showed two fills a page, and the stop had been sent long ago."""
+    for page in ("BINANCE_FILLS", "COINBASE_FILLS", "KRAKEN_FILLS"):
+        monkeypatch.setattr(dialects, page, 2)
+    holding(venue)
+    order = venue.submit(stop(venue, "0.9995"))
+    for _ in range(120):
+        advance(wire, market)
+        venue.submit(ticket(venue, quantity="0.001"))
+        if state(venue, order).status != "open":
+            break
+    for _ in range(4):
+        venue.submit(ticket(venue, quantity="0.001"))
+    fills = venue.fills_of(order)
+    assert sum(fill.quantity for fill in fills) == Decimal("0.01")
+    assert {fill.side for fill in fills} == {"sell"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared import clock
 from shared.cache import Cache
 from shared.calls import CallLog
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
+from shared.execution.types import VenueOrder
 from shared.execution.venues import limits
 from shared.execution.venues.budget import ALLOWANCES, Budget
 from shared.execution.venues.ccxt_venue import CcxtVenue
@@ -34,6 +36,9 @@ CALLS: dict[str, Callable[[CcxtVenue], Any]] = {
     "cancel": lambda venue: venue.cancel("7", SYMBOL),
     "open_orders": lambda venue: venue.open_orders([SYMBOL]),
     "fills": lambda venue: venue.fills(SYMBOL, clock.now()),
+    "fills_of": lambda venue: venue.fills_of(
+        VenueOrder("7", None, SYMBOL, "buy", "open", Decimal(1), Decimal(0), None)
+    ),
     "balances": lambda venue: venue.balances(),
 }
 

@@ -159,7 +159,8 @@ class KrakenDialect(_Common):
         return None
 
     def fills_of(self, client: Any, venue_order_id: str, symbol: str) -> list[Any]:
-        trades = client.fetch_order(venue_order_id, symbol)["trades"]
+        # ccxt's own word for it is Python's "True"
+        trades = client.fetch_order(venue_order_id, symbol, {"trades": "true"})["trades"]
         ids = sorted({trade["id"] for trade in trades})
         found: list[Any] = []
         for first in range(0, len(ids), KRAKEN_FILLS):
