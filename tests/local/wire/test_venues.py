@@ -383,3 +383,35 @@ def test_kraken_validates_an_order_without_placing_it(wire: RunningWire) -> None
     placed = client.private_post_addorder(order | {"validate": "false"})
     assert len(placed["result"]["txid"]) == 1
     assert len(client.fetch_open_orders(SYMBOL)) == 1
+
+
+@every_venue
+def test_the_fills_of_one_order_are_told_by_its_id(client: Any, venue: str) -> None:
+    first = client.create_order(SYMBOL, "limit", "buy", 0.001, 101_000, {"timeInForce": "IOC"})
+    client.create_order(SYMBOL, "limit", "buy", 0.002, 101_000, {"timeInForce": "IOC"})
+    if venue == "coinbase":
+        asked = client.fetch_my_trades(SYMBOL, None, None, {"order_ids": [first["id"]]})
+    else:
+        trades = client.fetch_order(first["id"], SYMBOL)["trades"]
+        asked = client.fetch_order_trades(first["id"], SYMBOL, params={"trades": trades})
+    assert [(trade["order"], trade["amount"]) for trade in asked] == [(first["id"], 0.001)]
+
+
+@pytest.mark.parametrize("venue", ["binance", "binanceus"])
+def test_binance_tells_the_fills_of_an_order_from_a_trade_on_and_from_no_time(client: Any) -> None:
+    sent = client.create_order(SYMBOL, "limit", "buy", 0.001, 101_000, {"timeInForce": "IOC"})
+    (trade,) = client.fetch_order_trades(sent["id"], SYMBOL, params={"fromId": 0})
+    later = {"fromId": int(trade["id"]) + 1}
+    assert client.fetch_order_trades(sent["id"], SYMBOL, params=later) == []
+    with pytest.raises(ccxt.BadRequest, match="Combination of optional parameters invalid"):
+        client.fetch_order_trades(sent["id"], SYMBOL, START_MS)
+
+
+@pytest.mark.parametrize("venue", ["kraken"])
+@pytest.mark.parametrize("number", [0, 21])
+def test_kraken_tells_between_one_and_twenty_trades(client: Any, number: int) -> None:
+    client.load_markets()
+    ids = ",".join(f"T{one}" for one in range(number))
+    with pytest.raises(ccxt.ExchangeError, match="EGeneral:Invalid arguments:txid"):
+        client.privatePostQueryTrades({"txid": ids})
+    assert client.privatePostQueryTrades({"txid": "T1"})["result"] == {}
