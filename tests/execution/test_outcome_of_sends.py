@@ -69,8 +69,10 @@ def test_an_order_that_fills_in_part_or_not_at_all(
 def test_a_rejection_is_final_and_says_why(bench: Bench) -> None:
     bench.venues["binance"].next_submit = "reject"
     result = send(bench)
-    assert (result.outcome, result.filled_quantity) == ("REJECTED", 0)
-    assert result.detail == "binance: insufficient funds"
+    assert result == OrderResult(
+        intents.client_order_id("key"), "binance", "BTC/USDT", "buy", Decimal("0.5"), "REJECTED",
+        Decimal(0), None, Decimal(0), "binance: insufficient funds",
+    )  # fmt: skip
     row = bench.ledger.one("SELECT state, error, resolved_at FROM intents")
     assert row == {
         "state": "REJECTED", "error": "binance: insufficient funds", "resolved_at": clock.now()
@@ -277,13 +279,17 @@ def test_a_venue_that_does_not_answer_after_the_send_leaves_the_order_open(
     def unavailable(*_: Any) -> Any:
         raise VenueUnavailable("binance: RequestTimeout")
 
-    setattr(bench.venues["binance"], unread, unavailable)
+    venue = bench.venues["binance"]
+    setattr(venue, unread, unavailable)
     assert send(bench).outcome == "OPEN"
     assert bench.states() == ["ACKNOWLEDGED"]
     assert order_row(bench) == {"status": "open", "filled_quantity": 0, "average_price": None}
+    intent_id = intents.client_order_id("key")
     assert events(bench, "ORDER_STATE_UNREAD") == [
-        {"intent": intents.client_order_id("key"), "error": "binance: RequestTimeout"}
+        {"intent": intent_id, "error": "binance: RequestTimeout"}
     ]
+    open_order = dataclasses.replace(venue.orders[intent_id], status="open")
+    assert sending.import_fills(bench.desk()._run, venue, intent_id, open_order) is False
 
 
 def test_an_order_that_was_given_up_stays_so_and_is_an_amendment(bench: Bench) -> None:
@@ -294,8 +300,8 @@ def test_an_order_that_was_given_up_stays_so_and_is_an_amendment(bench: Bench) -
     run = bench.desk()._run
     for _ in range(2):
         sending.acknowledge(run, made.intent_id, "binance", order)
-    assert bench.states() == ["DEAD"]
-    assert [detail["state"] for detail in events(bench, "ORDER_AMENDED")] == ["DEAD"]
+        assert bench.states() == ["DEAD"]
+        assert [detail["state"] for detail in events(bench, "ORDER_AMENDED")] == ["DEAD"]
 
 
 @pytest.mark.parametrize(

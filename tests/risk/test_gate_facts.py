@@ -204,6 +204,7 @@ def test_a_ledger_without_trades_holds_nothing(world: World, position: int) -> N
     found = ask(world, position)
     assert (found.symbol_held_quantity, found.others_held_quote, found.other_positions) == (0, 0, 0)
     assert some(found, PENDING + RATES) == {}
+    assert ask(world, position, ticket(symbol=ETH)).symbol_held_quantity == 0  # nor a position
 
 
 def test_what_the_symbol_and_the_others_hold(world: World, position: int) -> None:
