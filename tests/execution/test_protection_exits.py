@@ -22,9 +22,10 @@ from scripted_venue import ScriptedVenue
 from test_races import at_once
 
 from shared import clock
+from shared.errors import VenueUnavailable
 from shared.execution.exits import leaving, naked, protecting
 from shared.execution.exits.protecting import Protection
-from shared.execution.types import OrderTicket, VenueOrder
+from shared.execution.types import Balance, OrderTicket, VenueOrder
 from shared.ledger import positions
 from shared.market.types import Book
 from shared.run import Run
@@ -327,3 +328,48 @@ def test_an_exit_sells_no_deeper_than_ten_percent(bench: Bench) -> None:
         desk = next_run(bench)
         assert [r.outcome for r in desk.exit(position_id, reason="stop")] == ["NOT_FILLED"]
     assert min(ticket.limit_price for ticket in venue.sent if ticket.side == "sell") == 90
+
+
+def held_by_another_position(bench: Bench, quantity: str) -> None:
+    """A position of the core sleeve that has bought so much of the same coin."""
+    ledger, venue = bench.ledger, bench.venues["binance"]
+    ledger.execute(
+        "INSERT INTO positions (pod, symbol, sleeve, strategy, opened_at, stop_price) "
+        "VALUES ('test', 'BTC/USDT', 'core', 'core', %s, 0)",
+        (clock.now(),),
+    )
+    ledger.execute(
+        "INSERT INTO fills SELECT (jsonb_populate_record(f, jsonb_build_object('venue_trade_id', "
+        "'core', 'fee_cost', 0, 'quantity', %s::numeric, 'position_id', "
+        "(SELECT max(position_id) FROM positions)))).* FROM fills f LIMIT 1",
+        (quantity,),
+    )
+    venue.account["BTC"] += Decimal(quantity)
+    venue.account["USDT"] -= Decimal(quantity) * venue.mid
+
+
+@pytest.mark.parametrize(
+    ("sold_unheard", "left"), [("0", "0.597"), ("0.2", "0.397"), ("0.597", "0")]
+)
+def test_an_exit_is_capped_by_what_the_venue_has_free_and_others_do_not_hold(
+    bench: Bench, sold_unheard: str, left: str
+) -> None:
+    """60 USDT bought 0.597; a sale of it that nobody told us of leaves the other position's."""
+    position_id, venue = protected(bench), bench.venues["binance"]
+    assert bench.held() == Decimal("0.597")
+    held_by_another_position(bench, "0.5")
+    venue.account["BTC"] -= Decimal(sold_unheard)
+    desk = next_run(bench)
+    results = desk.exit(position_id, reason="target")
+    assert sum((result.quantity for result in results), Decimal(0)) == Decimal(left)
+
+
+def test_an_exit_does_not_wait_for_balances(bench: Bench) -> None:
+    position_id, venue = protected(bench), bench.venues["binance"]
+    desk = next_run(bench)
+
+    def unavailable() -> dict[str, Balance]:
+        raise VenueUnavailable("binance: balances: RequestTimeout")
+
+    venue.balances = unavailable  # type: ignore[method-assign]
+    assert [result.outcome for result in desk.exit(position_id, reason="stop")] == ["FILLED"]

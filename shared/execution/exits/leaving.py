@@ -38,6 +38,13 @@ SELECT h.quantity - coalesce((
 FROM position_holdings h WHERE h.position_id = %s AND h.venue = %s
 """
 
+_OF_OTHERS = """
+SELECT coalesce(sum(h.quantity), 0) AS quantity
+FROM position_holdings h JOIN positions p USING (position_id)
+WHERE p.pod = %s AND p.symbol = %s AND p.closed_at IS NULL
+  AND p.position_id <> %s AND h.venue = %s
+"""
+
 # Sales of a part, and how many of them have sold something or still may.
 _PARTS = """
 SELECT count(*) AS sent,
@@ -119,7 +126,8 @@ def _leave_venue(
         venue = venues[row["venue"]]
         if not protecting.lift(run, venue, position_id, why=f"exit: {reason}"):
             raise VenueUnavailable(f"{venue.name}: a stop may still rest")
-        quantity = _free(run, position_id, venue.name) * fraction
+        quantity = _free(run, position_id, venue.name)
+        quantity = _really_there(run, venue, position_id, row["symbol"], quantity) * fraction
         return None if quantity <= 0 else _sell(run, venue, position_id, row, key, quantity)
     except (VenueUnavailable, KeyError) as error:
         _tell_delayed(run, position_id, row, str(error))
@@ -148,6 +156,25 @@ def _free(run: Run, position_id: int, venue_name: str) -> Decimal:
     died_before = clock.now() - RUN_LIMIT
     row = run.ledger.one(_FREE, (died_before, position_id, venue_name))
     return Decimal(0) if row is None else row["quantity"]
+
+
+def _really_there(
+    run: Run, venue: Venue, position_id: int, symbol: str, quantity: Decimal
+) -> Decimal:
+    """``quantity``, or less where the venue has less free that is not of other positions.
+
+    The ledger may not have heard yet of a sale that the venue has made; what is left there then
+    belongs to others. No exit waits for a venue that does not tell its balances: it still refuses
+    to sell what is not there.
+    """
+    try:
+        balance = venue.balances().get(symbol.split("/")[0])
+    except VenueUnavailable:
+        return quantity
+    row = run.ledger.one(_OF_OTHERS, (run.ledger.pod, symbol, position_id, venue.name))
+    others = Decimal(0) if row is None else row["quantity"]
+    free = Decimal(0) if balance is None else balance.free
+    return min(quantity, free - others)
 
 
 def _sell(
