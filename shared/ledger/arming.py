@@ -117,10 +117,14 @@ def open_live_positions(ledger: Ledger) -> list[Row]:
 
 
 def is_anything_live(ledger: Ledger) -> bool:
-    """Whether a position is open that was ordered live, or a live order may still fill."""
+    """Whether a position is open that was ordered live, or a live order may still fill.
+
+    A position may have been given an order that was sent before it was opened, as late as orders
+    are looked for: a day.
+    """
     row = ledger.one(
         "SELECT EXISTS (SELECT 1 FROM positions p JOIN intents i ON i.position_id = p.position_id "
-        "AND i.pod = p.pod AND i.symbol = p.symbol "
+        "AND i.pod = p.pod AND i.symbol = p.symbol AND i.sent_at > p.opened_at - interval '1 day' "
         "WHERE p.pod = %(pod)s AND p.closed_at IS NULL AND i.mode = 'live') "
         "OR EXISTS (SELECT 1 FROM intents WHERE pod = %(pod)s "
         "AND state IN ('SENDING', 'UNKNOWN') AND mode = 'live') "

@@ -53,7 +53,8 @@ def _refuse_mixture(run: Run, mode: Mode) -> None:
         "SELECT position_id, mode FROM (SELECT p.position_id, coalesce(i.mode, "
         "CASE WHEN starts_with(o.venue_order_id, %s) THEN 'paper' ELSE 'simulated' END) AS mode "
         "FROM positions p JOIN intents i ON i.position_id = p.position_id "
-        "AND i.pod = p.pod AND i.symbol = p.symbol LEFT JOIN orders o USING (intent_id) "
+        "AND i.pod = p.pod AND i.symbol = p.symbol AND i.sent_at > p.opened_at - interval '1 day' "
+        "LEFT JOIN orders o USING (intent_id) "
         "WHERE p.pod = %s AND p.closed_at IS NULL AND (o.intent_id IS NOT NULL "
         "OR i.mode IS NOT NULL AND i.state IN ('SENDING', 'UNKNOWN'))) AS sent "
         "WHERE mode <> %s ORDER BY position_id LIMIT 1",
