@@ -47,7 +47,7 @@ TARGETS = (
     Target("shared/risk/gate.py", GATE_TESTS),
     Target("shared/risk/facts.py", GATE_TESTS),
     Target("shared/risk/limits.py", GATE_TESTS),
-    Target("shared/execution/intents.py", SEND_TESTS),
+    Target("shared/execution/intents.py", (*SEND_TESTS, *RESOLVE_TESTS)),
     Target("shared/execution/sending.py", SEND_TESTS),
     Target("shared/execution/reconciling/resolving.py", RESOLVE_TESTS),
     Target(
