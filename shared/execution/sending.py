@@ -103,15 +103,17 @@ def acknowledge(run: Run, intent_id: str, venue_name: str, order: VenueOrder) ->
             amending.amend_if_given_up(run.ledger, intent_id, venue_name, order)
 
 
-def import_fills(run: Run, venue: Venue, intent_id: str, order: VenueOrder) -> bool:
+def import_fills(
+    run: Run, venue: Venue, intent_id: str, order: VenueOrder, *, just_asked: bool = False
+) -> bool:
     """Bring order and fills of an acknowledged intent up to date.
 
     Some venues answer an order with its id alone, so its state is asked for again while it
-    counts as open. Returns whether the ledger now has the whole of it; what a venue does not
-    tell now is asked for by the next run.
+    counts as open, unless it was ``just_asked`` for. Returns whether the ledger now has the whole
+    of it; what a venue does not tell now is asked for by the next run.
     """
     try:
-        if order.status == "open":
+        if order.status == "open" and not just_asked:
             order = venue.order(order.venue_order_id, order.symbol)
         missing = order.filled_quantity > fills.filled_of(run.ledger, intent_id)
         own = venue.fills_of(order) if missing else []

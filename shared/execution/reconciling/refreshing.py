@@ -49,7 +49,7 @@ def _refresh(run: Run, venue: Venue, row: Row, found: Reconciliation) -> bool:
         found.cannot_read(row["venue"], str(error))
         return False
     found.refreshed += 1
-    complete = import_fills(run, venue, row["intent_id"], order)
+    complete = import_fills(run, venue, row["intent_id"], order, just_asked=True)
     if not complete:
         found.cannot_read(venue.name, f"fills of {row['intent_id']}")
         if row["purpose"] != "protect" and clock.now() - row["sent_at"] > TELL_AFTER:
