@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Literal
 
+import pytest
+
 from scripts.mutation import mutants, session
 from scripts.mutation.mutants import Mutant
 from scripts.mutation.session import Outcome
@@ -61,6 +63,10 @@ def judge(target: Target, databases: Sequence[str], tell: Callable[[str], None])
                 coverage.tests(mutant.line),
                 key=lambda test: (-killers[mutant.symbol, test], clean.seconds[test]),  # noqa: B023
             )
+            if not tests:  # nothing executes it, so nothing can notice
+                verdicts.append(Verdict(mutant, "survived"))
+                tell(f"  not executed: line {mutant.line}: {mutant.change}")
+                continue
             running.append(_Trial(target, mutant, tests, clean, free.pop()))
         for trial, verdict in _ended(running):
             free.append(trial.database)
@@ -129,8 +135,10 @@ class _Trial:
             self._process.join()
             return Verdict(self.mutant, "killed")
         self._process.join()
-        if outcome.exit_code == 0:
+        if outcome.exit_code == pytest.ExitCode.OK:
             return Verdict(self.mutant, "survived")
+        if outcome.failed is None:
+            raise Broken(f"pytest ended with {outcome.exit_code} without a test that failed")
         return Verdict(self.mutant, "killed", outcome.failed)
 
 
