@@ -163,7 +163,9 @@ class _Coverage:
         self._in_functions: set[int] = set()
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef):
-                self._in_functions |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+                # Defaults of arguments are made at import.
+                first, last = node.body[0].lineno, node.end_lineno or 0
+                self._in_functions |= set(range(first, last + 1))
             if isinstance(node, ast.stmt):
                 self._headers.append(_header(node))
         self._headers.sort(key=len)
