@@ -7,7 +7,6 @@ mutation testing makes a session for each mutant, and has to start and copy noth
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -35,7 +34,6 @@ _TEMPLATE = "migrated_template"
 _MARKET_DATA_DIR = os.environ.get("MARKET_DATA_DIR") or None
 _REUSED_DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or None
 _getaddrinfo = socket.getaddrinfo
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -81,20 +79,22 @@ def _template(servers: EmbeddedServers) -> str:
     return _TEMPLATE
 
 
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fresh database with all migrations, dropped after the test."""
+@pytest.fixture(scope="session")
+def _worker_database(request: pytest.FixtureRequest) -> str:
+    """The database that the tests of this worker share."""
     if _REUSED_DATABASE_URL is not None:
-        reused_database.empty(_REUSED_DATABASE_URL, POD, DEFAULT_START)
-        yield _REUSED_DATABASE_URL
-        connection.close_all()
-        return
+        return _REUSED_DATABASE_URL
     servers, template = request.getfixturevalue("servers"), request.getfixturevalue("_template")
-    name = f"test_{next(_numbers)}"
-    url = servers.create_database(name, template=template)
-    yield url
+    url: str = servers.create_database("tests", template=template)
+    return url
+
+
+@pytest.fixture
+def database_url(_worker_database: str) -> Iterator[str]:
+    """A database with all migrations and no content but the pod's trading state."""
+    reused_database.empty(_worker_database, POD, DEFAULT_START)
+    yield _worker_database
     connection.close_all()
-    servers.drop_database(name)
 
 
 @pytest.fixture

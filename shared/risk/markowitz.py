@@ -56,7 +56,11 @@ def project(point: Array, cap: float) -> Array:
 
 
 def _descend(quadratic: Array, linear: Array, cap: float, step: float) -> Array:
-    """Nesterov's accelerated gradient, projected; stops when the weights stand still."""
+    """Nesterov's accelerated gradient, projected; stops when a plain step moves nothing.
+
+    The momentum may turn around and stand still for a moment far from the optimum; it then begins
+    anew (O'Donoghue and Candes, "Adaptive restart for accelerated gradient schemes", 2015).
+    """
     current = project(np.full(len(linear), 1 / len(linear)), cap)
     ahead, momentum = current, 1.0
     for _ in range(_ITERATIONS):
@@ -66,5 +70,8 @@ def _descend(quadratic: Array, linear: Array, cap: float, step: float) -> Array:
         ahead = following + (momentum - 1) / next_momentum * moved
         current, momentum = following, next_momentum
         if float(np.abs(moved).max()) < _TOLERANCE:
-            break
+            plain = project(current - step * (quadratic @ current - linear), cap)
+            if float(np.abs(plain - current).max()) < _TOLERANCE:
+                break
+            ahead, momentum = current, 1.0
     return current

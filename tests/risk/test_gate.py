@@ -93,9 +93,10 @@ def test_a_pod_without_state_is_halted(world: World, position: int) -> None:
     assert judge(world, position_id=position) == "STATE_HALTED"
 
 
-def test_the_state_row_is_held_until_the_transaction_ends(
-    world: World, position: int, database_url: str
+def deny_change_during_check(
+    world: World, position: int, database_url: str, mode: str, change: str
 ) -> None:
+    """Until the gate's transaction ends, nobody else can make ``change``."""
     import psycopg2
 
     other = psycopg2.connect(database_url)
@@ -110,13 +111,20 @@ def test_the_state_row_is_held_until_the_transaction_ends(
                 rules=rules(),
                 book=book(),
                 now_ms=clock.now_ms(),
-                mode="paper",
+                mode=mode,  # type: ignore[arg-type]
             )
             cursor.execute("SET lock_timeout = '50ms'")
             with pytest.raises(psycopg2.errors.LockNotAvailable):
-                cursor.execute("UPDATE trading_state SET state = 'HALTED'")
+                cursor.execute(change)
     finally:
         other.close()
+
+
+def test_the_state_row_is_held_until_the_transaction_ends(
+    world: World, position: int, database_url: str
+) -> None:
+    halt = "UPDATE trading_state SET state = 'HALTED'"
+    deny_change_during_check(world, position, database_url, "paper", halt)
 
 
 def test_limit_orders_only_refuses_market_entries_not_market_exits(
@@ -663,29 +671,11 @@ def test_a_live_sale_needs_no_token(world: World, position: int) -> None:
 def test_a_token_cannot_be_revoked_between_the_gate_and_the_intent(
     world: World, position: int, database_url: str
 ) -> None:
-    import psycopg2
 
     world.ledger.execute(
         "INSERT INTO arm_tokens (pod, armed_by, armed_at, expires_at) "
         "VALUES (%s, 'test', now(), now() + interval '1 hour')",
         (world.run.ledger.pod,),
     )
-    other = psycopg2.connect(database_url)
-    other.autocommit = True
-    try:
-        with world.ledger.transaction(), other.cursor() as cursor:
-            gate.check(
-                world.run,
-                ticket(),
-                purpose="entry",
-                position_id=position,
-                rules=rules(),
-                book=book(),
-                now_ms=clock.now_ms(),
-                mode="live",
-            )
-            cursor.execute("SET lock_timeout = '50ms'")
-            with pytest.raises(psycopg2.errors.LockNotAvailable):
-                cursor.execute("UPDATE arm_tokens SET revoked_at = now()")
-    finally:
-        other.close()
+    revoke = "UPDATE arm_tokens SET revoked_at = now()"
+    deny_change_during_check(world, position, database_url, "live", revoke)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.risk import markowitz
@@ -63,6 +63,7 @@ def test_impossible_problems_are_refused(covariance: Any, cap: float, text: str)
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=1313, count=2, room=1.921875)  # where the momentum stands still before the optimum
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 6), room=st.floats(1.05, 3))
 def test_weights_are_within_bounds_and_no_feasible_neighbour_is_better(
     seed: int, count: int, room: float
