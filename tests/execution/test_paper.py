@@ -164,3 +164,17 @@ def test_clients_never_retry_by_themselves(bench: Bench) -> None:
         adapter = client.session.get_adapter("https://example.invalid")
         assert adapter.max_retries.total == 0
         assert client.timeout == bench.config.request_timeout_ms
+
+
+def test_a_client_that_paces_itself_is_not_used_on_a_clock_that_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process may first serve the present and then a replay."""
+    monkeypatch.setattr(clients, "_clients", {})
+    settings = config.load({"POD": "pacing"})
+    assert clients.client(settings, "binance").enableRateLimit is True
+    clock.install(lambda: 1_746_500_000_000)
+    try:
+        assert clients.client(settings, "binance").enableRateLimit is False
+    finally:
+        clock.install(None)

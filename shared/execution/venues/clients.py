@@ -11,7 +11,7 @@ from shared.config import Config
 from shared.execution.venues.ccxt_loader import exchange_class
 from shared.execution.venues.venue_time import OFFSET_OPTION
 
-_clients: dict[tuple[str, str | None, str | None], Any] = {}
+_clients: dict[tuple[str, str | None, str | None, bool], Any] = {}
 _nonce = itertools.count()
 
 # Only spot is traded; without these, binance loads futures, margin pairs and currencies too.
@@ -49,7 +49,8 @@ def client(config: Config, venue: str, *, private: bool = True) -> Any:
     Without ``private`` it has no keys, so that it can sign nothing.
     """
     api_key, secret = credentials(config, venue) if private else (None, None)
-    identity = (venue, config.simulated_wire_url, api_key)
+    # One that paces itself by the wall clock would wait for ever on a clock that stands still.
+    identity = (venue, config.simulated_wire_url, api_key, clock.is_virtual())
     if identity not in _clients:
         _clients[identity] = _build(config, venue, api_key, secret)
     return _clients[identity]
