@@ -16,6 +16,7 @@ They use the same ccxt clients as the system itself, so that no difference comes
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS naive_fills (
 Order = dict[str, Any]
 
 
-class _Loop:
+class _Loop(ABC):
     """What the two have in common."""
 
     def __init__(self, variables: dict[str, str]) -> None:
@@ -64,8 +65,9 @@ class _Loop:
             return {"exit": None, "failed": f"{type(error).__name__}: {error}"}
         return {"exit": None, "failed": None}
 
+    @abstractmethod
     def _follow(self, signal: str) -> None:
-        raise NotImplementedError
+        """Buy what ``signal`` names, in this baseline's own order of writing and sending."""
 
     def _sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """One statement, committed."""

@@ -20,6 +20,8 @@ from deploy.local.sweep.proxy import at
 from deploy.local.sweep.scenarios import SCENARIOS
 from deploy.local.sweep.world import World
 
+_ATTEMPTS = 3
+
 Say = Callable[[dict[str, Any]], None]
 
 
@@ -96,10 +98,7 @@ class Worker:
     async def _sweep(self, stage: Stage, system: str) -> None:
         if self._is_over():
             return
-        try:
-            await stage.prepare()
-        except AssertionError as error:
-            self._say({"kind": "unprepared", "stage": stage.scenario.name, "error": str(error)})
+        if not await self._prepare(stage):
             return
         reference = stage.reference
         sites = sorted(s for s in set(reference.sites) if self._plan.match in str(s))
@@ -121,6 +120,20 @@ class Worker:
             await self._pairs(stage, system, cases)
         if system == "ours" and sites:
             await self._overlaps(stage)
+
+    async def _prepare(self, stage: Stage) -> bool:
+        """Whether the stage stands; a machine that stalls for a request's time-out may spoil one
+        attempt, but not each of them."""
+        error = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                await stage.prepare()
+            except AssertionError as failure:
+                error = str(failure)
+            else:
+                return True
+        self._say({"kind": "unprepared", "stage": stage.scenario.name, "error": error})
+        return False
 
     async def _pairs(self, stage: Stage, system: str, cases: list[Fault]) -> None:
         count = math.ceil(self._plan.pairs / len(self._plan.scenarios))

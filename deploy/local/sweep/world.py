@@ -40,8 +40,8 @@ COMMON_SETTINGS = {
     "QUOTE_CURRENCY": "USDT",
     "CAPITAL_QUOTE": str(CAPITAL),
     "TWAP_SLICES": "3",
-    "REQUEST_TIMEOUT_MS": "250",
-    "AI_TIMEOUT_SECONDS": "0.5",
+    "REQUEST_TIMEOUT_MS": "400",
+    "AI_TIMEOUT_SECONDS": "0.8",
     "SLACK_BOT_TOKEN": "xoxb-local",
     "ENABLE_LIVE_TRADING": "false",
 }

@@ -12,6 +12,7 @@ never show its fills. Sources: Binance and Binance US, "Account trade list" (``o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 
@@ -67,7 +68,7 @@ class Dialect(Protocol):
         """Totals and what is free."""
 
 
-class _Common:
+class _Common(ABC):
     time_resolution_ms = 1_000
     protection: Literal["stop_limit", "stop_market"] = "stop_limit"
     request_validity: timedelta
@@ -101,8 +102,9 @@ class _Common:
             self._parameters(client, ticket) | {self.forms.client_id_field: ticket.client_order_id},
         )
 
+    @abstractmethod
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
-        raise NotImplementedError
+        """What the venue wants beside symbol, side, quantity and limit, in its own names."""
 
 
 class BinanceDialect(_Common):
