@@ -5,18 +5,21 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
-LOCKS  := runtime local dev mutation
+LOCKS  := runtime local research dev mutation
 UV     ?= uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test sweep mutation lint typecheck format lock clean
+.PHONY: help setup setup-research setup-dev run test sweep mutation lint typecheck format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.local-installed  ## make .venv with what running needs
+	@:
+
+setup-research: $(VENV)/.research-installed  ## add what training and plots need
 	@:
 
 setup-dev: $(VENV)/.dev-installed  ## add what the tests and checks need
@@ -64,6 +67,11 @@ $(VENV)/.local-installed: requirements/local.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing the pinned packages"
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/local.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.research-installed: requirements/research.txt $(VENV)/.local-installed
+	@echo "Installing what training and plots need"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/research.txt
 	@touch $@
 
 $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.local-installed
