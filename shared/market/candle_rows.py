@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shared.errors import DataUnavailable
 from shared.market.types import TIMEFRAME_MS, Candles
 
-WINDOW = 1_000  # after 800 more candles an EMA of 200 holds 0.04 % of its seed
+WINDOW = 1_600  # what the slowest indicator, the EMA of 200, needs: see ``warmup.SETTLED``
 COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 
 

@@ -110,7 +110,7 @@ def test_merged_parts_are_the_whole_series(cut: int, overlap: int) -> None:
 
 
 def test_a_correction_replaces_the_known_candle_and_the_window_stays_bounded() -> None:
-    rows = walk(1_000, "1m")
+    rows = walk(candle_rows.WINDOW, "1m")
     corrected = walk(2, "1m", end_ms=NOW_MS + 60_000, seed=9)
     whole = candle_rows.merged(as_candles(rows, "1m"), as_candles(corrected, "1m"))
     assert len(whole) == candle_rows.WINDOW

@@ -24,7 +24,7 @@ from shared.market.types import TIMEFRAME_MS, TIMEFRAMES
 
 __all__ = ["Span", "covered_spans", "latest_window", "open_recorded"]
 
-WARM_UP_CANDLES = 1_100
+WARM_UP_CANDLES = 1_700
 """Candles before the replayed stretch in each timeframe, where the folder has them."""
 
 
