@@ -30,6 +30,8 @@ Percent = Annotated[Decimal, Field(gt=0, le=100)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 VenueName = Literal["binance", "binanceus", "coinbase", "kraken"]
 TradingMode = Literal["paper", "live", "simulated"]
+AUTO = "AUTO"
+"""In place of symbols: the loop chooses them."""
 
 
 def _split(value: object) -> object:
@@ -63,6 +65,16 @@ class Config(BaseModel):
         tuple[VenueName, ...], BeforeValidator(_split), Field(min_length=1, max_length=4)
     ] = ("binance", "coinbase", "kraken")
     capital_quote: Annotated[Decimal, Field(gt=0)] = Decimal(10_000)
+
+    # The universe, where SYMBOLS is auto: the most traded symbols of the primary venue that pass
+    universe_size: Annotated[int, Field(ge=1, le=40)] = 20
+    universe_refresh_hours: Annotated[float, Field(ge=1, le=24 * 7)] = 24
+    universe_min_age_days: Annotated[int, Field(ge=31, le=290)] = 180
+    universe_min_volume_quote: Annotated[Decimal, Field(gt=0)] = Decimal(5_000_000)
+    universe_max_spread_bps: Annotated[Decimal, Field(gt=0, le=1000)] = Decimal(10)
+    universe_min_volatility_percent: Annotated[float, Field(ge=0, le=1000)] = 20
+    universe_max_volatility_percent: Annotated[float, Field(gt=0, le=10_000)] = 200
+    universe_backup_venues: Annotated[int, Field(ge=0, le=3)] = 1
 
     # Exchange APIs
     coinbase_api_key: SecretStr | None = None
@@ -133,6 +145,24 @@ class Config(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _universe_can_be_chosen(self) -> Config:
+        if AUTO in self.symbols and self.symbols != (AUTO,):
+            raise ValueError(f"SYMBOLS: expected auto alone or names, was {','.join(self.symbols)}")
+        if not self.chooses_symbols:
+            return self
+        if self.universe_backup_venues >= len(self.venues):
+            raise ValueError(
+                f"UNIVERSE_BACKUP_VENUES: expected less than the {len(self.venues)} VENUES, "
+                f"was {self.universe_backup_venues}"
+            )
+        if self.universe_min_volatility_percent >= self.universe_max_volatility_percent:
+            raise ValueError(
+                "UNIVERSE_MIN_VOLATILITY_PERCENT < UNIVERSE_MAX_VOLATILITY_PERCENT: was "
+                f"{self.universe_min_volatility_percent}, {self.universe_max_volatility_percent}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _live_never_meets_a_stand_in(self) -> Config:
         if self.simulated_wire_url is None:
             return self
@@ -160,8 +190,18 @@ class Config(BaseModel):
         return "live" if self.enable_live_trading else "paper"
 
     @property
+    def chooses_symbols(self) -> bool:
+        """Whether ``SYMBOLS`` is ``auto``: the universe is chosen by the loop, see ``Run.pairs``."""
+        return self.symbols == (AUTO,)
+
+    @property
     def pairs(self) -> tuple[str, ...]:
-        """The traded symbols as ccxt names them, for example ``BTC/USDT``."""
+        """The configured symbols as ccxt names them, for example ``BTC/USDT``.
+
+        None where the loop chooses them: ``Run.pairs`` and ``Run.universe`` tell what a run trades.
+        """
+        if self.chooses_symbols:
+            return ()
         return tuple(f"{base}/{self.quote_currency}" for base in self.symbols)
 
     def secrets(self) -> tuple[str, ...]:
