@@ -7,6 +7,7 @@ from Redis, or from the ledger when Redis is lost, and only a run that finds not
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -71,20 +72,26 @@ class Catalogue:
         self._symbols = symbols
         self._cache = cache
         self._ledger = ledger
+        self._loading = threading.RLock()
 
     @property
     def loaded(self) -> bool:
-        """Whether this process knows the markets already."""
-        return bool(self._client.markets)
+        """Whether this process knows the markets already; waits where a thread is loading them."""
+        with self._loading:  # a client has its markets before it has their ids
+            return bool(self._client.markets)
 
     def ensure(self) -> None:
         """Give the client its markets: from the cache, from the ledger, or else from the venue.
 
         All markets of a venue cross the network once in six hours, as long as one of the two
-        stores is there, however many processes start cold meanwhile.
+        stores is there, however many processes start cold meanwhile. Threads that ask side by side
+        wait for the first of them.
         """
-        if self.loaded:
-            return
+        with self._loading:
+            if not self.loaded:
+                self._fill()
+
+    def _fill(self) -> None:
         kept = self._cache.get(self._key)
         if kept is not None:
             self._client.set_markets(json.loads(kept))
