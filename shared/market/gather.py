@@ -16,8 +16,10 @@ from typing import Any
 from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
-from shared.market import candles, microstructure, sentiment
+from shared.market import candles, microstructure, order_flow, sentiment
 from shared.market.candles import CandleStore, Refreshed, Windows
+from shared.market.flow_state import Flow, fold
+from shared.market.flow_store import FlowStore
 from shared.market.types import Book, PublicTrade, Quote
 from shared.run import Run
 
@@ -33,6 +35,7 @@ class SymbolInputs:
     refreshed: Refreshed
     book: Book
     trades: list[PublicTrade] | None
+    flow: Flow
     missing: list[str]
 
 
@@ -98,10 +101,14 @@ def _serve(
         _note(gathered, symbols, f"{venue.name}: no time left")
         return
     cached = store.read(venue.name, symbols, clock.now_ms())
+    flow_store = FlowStore(run.cache)
+    flows = flow_store.read(venue.name, symbols)
     served: dict[str, SymbolInputs] = {}
     refused: dict[str, str] = {}
     watch = clock.Stopwatch()
-    future = pool.submit(_ask, venue, cached, served, refused, lambda: watch.seconds() < seconds)
+    future = pool.submit(
+        _ask, venue, cached, flows, served, refused, lambda: watch.seconds() < seconds
+    )
     with contextlib.suppress(FutureTimeout):  # each symbol that is lacking is named below
         future.result(timeout=seconds)
     refreshed: dict[str, Refreshed] = {}
@@ -114,11 +121,13 @@ def _serve(
             gathered.by_symbol[symbol] = inputs
             refreshed[symbol] = inputs.refreshed
     store.write(venue.name, refreshed)
+    flow_store.write(venue.name, {symbol: gathered.by_symbol[symbol].flow for symbol in refreshed})
 
 
 def _ask(
     venue: PublicVenue,
     cached: Mapping[str, Windows],
+    flows: Mapping[str, Flow],
     served: dict[str, SymbolInputs],
     refused: dict[str, str],
     has_time: Callable[[], bool],
@@ -127,22 +136,25 @@ def _ask(
         if not has_time():
             return
         try:
-            served[symbol] = _inputs(venue, symbol, windows)
+            served[symbol] = _inputs(venue, symbol, windows, flows[symbol])
         except (DataUnavailable, VenueError) as error:
             refused[symbol] = str(error)
 
 
-def _inputs(venue: PublicVenue, symbol: str, cached: Windows) -> SymbolInputs:
+def _inputs(venue: PublicVenue, symbol: str, cached: Windows, flow: Flow) -> SymbolInputs:
     refreshed = candles.refresh(venue, symbol, cached, clock.now_ms())
     book = venue.book(symbol)
     microstructure.check(book, clock.now_ms())
     missing = list(refreshed.missing)
     trades: list[PublicTrade] | None = None
+    asked_ms = clock.now_ms()
     try:
-        trades = venue.trades(symbol)
+        answer = venue.trades(symbol, flow.limit)
+        order_flow.check(answer, clock.now_ms())
+        trades, flow = answer, fold(flow, answer, asked_ms)
     except (DataUnavailable, VenueError) as error:
         missing.append(f"order_flow:{error}")
-    return SymbolInputs(venue.name, refreshed, book, trades, missing)
+    return SymbolInputs(venue.name, refreshed, book, trades, flow, missing)
 
 
 def _collect_quotes(

@@ -131,9 +131,7 @@ def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> s
     for timeframe, candles in windows.items():
         by_timeframe[timeframe] = values = indicators.newest(inputs.venue, candles)
         missing += [f"{timeframe}:{name}" for name in indicators.absent(values)]
-    flow = _or_missing(
-        "order_flow", missing, lambda: order_flow.measure(inputs.trades or [], now_ms)
-    )
+    flow = _or_missing("order_flow", missing, lambda: _order_flow(inputs, missing, now_ms))
     book = _or_missing(
         "microstructure", missing, lambda: microstructure.measure(inputs.book, now_ms)
     )
@@ -142,6 +140,18 @@ def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> s
     # The score must not take half a look for a whole one.
     shapes = None if absent_shapes else _patterns(inputs)
     return score.Evidence(by_timeframe, shapes, flow, book)
+
+
+def _order_flow(inputs: SymbolInputs, missing: list[str], now_ms: int) -> dict[str, Any]:
+    """This minute's pressure, and what it adds up to over the minutes before."""
+    newest = order_flow.measure(inputs.trades or [], now_ms)
+    summed = _or_missing(
+        "order_flow.cvd", missing, lambda: order_flow.cumulative(inputs.flow, now_ms)
+    )
+    if summed is None:
+        return newest
+    missing += order_flow.lacking(summed, inputs.flow)
+    return newest | summed
 
 
 def _patterns(inputs: SymbolInputs) -> list[patterns.Pattern]:

@@ -78,9 +78,14 @@ class Book:
 
 @dataclass(frozen=True)
 class PublicTrade:
-    """A trade between others. ``side`` is the taker's."""
+    """A trade between others. ``side`` is the taker's.
+
+    ``trade_id`` is the venue's number of the trade, which grows by one from each trade of a symbol
+    to the next; ``None`` where the venue tells no number.
+    """
 
     at_ms: int
     side: Literal["buy", "sell"]
     price: float
     quantity: float
+    trade_id: int | None = None

@@ -27,6 +27,7 @@ def test_taker_buys_minus_sells_in_quote() -> None:
         "cumulative_delta_quote": 203,
         "trades": 3,
         "window_ms": 15_000,
+        "at_ms": NOW_MS - 5_000,
     }
 
 

@@ -223,7 +223,7 @@ def public_trades(rows: Iterable[TapeTrade], rules: SymbolRules) -> JSON:
             "price": f"{trade.price_ticks / prices:.{rules.price_decimals}f}",
             "size": f"{trade.steps / steps:.{rules.quantity_decimals}f}",
             "time": iso_micros(trade.at_ms),
-            "side": "BUY" if trade.taker_buys else "SELL",
+            "side": "SELL" if trade.taker_buys else "BUY",  # the side of the order that rested
             "bid": "",
             "ask": "",
         }
