@@ -73,6 +73,13 @@ def test_an_event_that_was_done_ends_the_workflow(environment: VirtualClock) -> 
     assert again.flow.exited == "EVENT_DONE: workflow=trading_loop, trace_id=t1"
 
 
+def test_a_step_of_another_build_does_not_go_on_with_a_run(environment: VirtualClock) -> None:
+    first = step(Pd(), first=True)
+    first["run"]["build"] = "an-older-one"
+    with pytest.raises(ConfigurationError, match="build: expected source .* was an-older-one"):
+        step(Pd(earlier={"one": first}), last=True)
+
+
 def test_an_overlapping_event_ends_the_workflow(environment: VirtualClock) -> None:
     step(Pd("t1"), first=True)
     other = Pd("t2")

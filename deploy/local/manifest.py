@@ -91,6 +91,8 @@ class Limits(_Model):
 
     payload_bytes: Annotated[int, Field(gt=0)]
     memory_mib: Annotated[int, Field(gt=0)]
+    bundle_bytes: Annotated[int, Field(gt=0)] = 1_000_000
+    """Of one step's code. Pipedream documents none; this is a bound of our own."""
 
 
 class _ProjectFile(_Model):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared import BUILD
 from shared.ledger.connection import Ledger
 from steps.signal_generator import handler
 from tests.signals.builders import AT_MS, market, open_run, scan
@@ -22,7 +23,7 @@ def pd(
     monkeypatch.setenv("POD", ledger.pod)
     export = scan(market(), market("ETH/USDT", ai_score=None))
     run = open_run(ledger, export, "trace-1")
-    export["run"] = {"run_id": run.run_id, "epoch": run.epoch, "elapsed_ms": 0.0}
+    export["run"] = {"run_id": run.run_id, "epoch": run.epoch, "build": BUILD, "elapsed_ms": 0.0}
     trigger = {"context": {"trace_id": "trace-1"}, "event": {"timestamp": AT_MS // 1000}}
     return SimpleNamespace(
         inputs={},
