@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -38,6 +39,17 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _feeds(value: object) -> object:
+    return () if isinstance(value, str) and value.strip().lower() == "off" else _split(value)
+
+
+def _check_feed(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.password:
+        raise ValueError(f"expected https addresses without user names, was {url}")
+    return url
 
 
 def _upper(value: object) -> object:
@@ -130,6 +142,16 @@ class Config(BaseModel):
     dashboard_token: SecretStr | None = None
     kill_switch_token: SecretStr | None = None
     fear_greed_url: str = "https://api.alternative.me/fng/?limit=1"
+    # RSS or Atom feeds of headlines, "off" for none. Requests stay within these addresses' hosts.
+    news_feeds: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_feed)], ...],
+        BeforeValidator(_feeds),
+        Field(max_length=6),
+    ] = (
+        "https://www.coindesk.com/arc/outboundfeeds/rss/",
+        "https://cointelegraph.com/rss",
+        "https://decrypt.co/feed",
+    )
 
     # Where the local Pipedream's stand-ins listen. Never set on Pipedream.
     simulated_wire_url: str | None = None
