@@ -116,6 +116,8 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
         "contributions": scored.contributions,
         "missing": missing,
     }
+    if inputs is not None and (settling := _settling(inputs, evidence)):
+        market["settling"] = settling
     if verdict.anomaly:
         market["anomaly"] = verdict.anomaly
     return market, [_Price(venue, symbol, quotes[venue]) for venue in verdict.trusted]
@@ -130,7 +132,7 @@ def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> s
     by_timeframe = {}
     for timeframe, candles in windows.items():
         by_timeframe[timeframe] = values = indicators.newest(inputs.venue, candles)
-        missing += [f"{timeframe}:{name}" for name in indicators.absent(values)]
+        missing += [f"{timeframe}:{name}" for name in indicators.absent(values, len(candles))]
     flow = _or_missing("order_flow", missing, lambda: _order_flow(inputs, missing, now_ms))
     book = _or_missing(
         "microstructure", missing, lambda: microstructure.measure(inputs.book, now_ms)
@@ -152,6 +154,15 @@ def _order_flow(inputs: SymbolInputs, missing: list[str], now_ms: int) -> dict[s
         return newest
     missing += order_flow.lacking(summed, inputs.flow)
     return newest | summed
+
+
+def _settling(inputs: SymbolInputs, evidence: score.Evidence) -> dict[str, dict[str, float]]:
+    """By timeframe, the share of the start in indicators that have not forgotten it yet."""
+    found = {
+        timeframe: indicators.settling(evidence.indicators[timeframe], len(candles))
+        for timeframe, candles in inputs.refreshed.windows.items()
+    }
+    return {timeframe: weights for timeframe, weights in found.items() if weights}
 
 
 def _patterns(inputs: SymbolInputs) -> list[patterns.Pattern]:
