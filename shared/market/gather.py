@@ -20,6 +20,7 @@ from shared.market import candles, microstructure, order_flow, sentiment
 from shared.market.candles import CandleStore, Refreshed, Windows
 from shared.market.flow_state import Flow, fold
 from shared.market.flow_store import FlowStore
+from shared.market.sentiment import Sentiment
 from shared.market.types import Book, PublicTrade, Quote
 from shared.run import Run
 
@@ -51,7 +52,7 @@ class Gathered:
 
     by_symbol: dict[str, SymbolInputs] = field(default_factory=dict)
     quotes: dict[str, dict[str, Quote]] = field(default_factory=dict)
-    sentiment: dict[str, int] | None = None
+    sentiment: Sentiment | None = None
     missing: list[str] = field(default_factory=list)
     missing_by_symbol: dict[str, list[str]] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ def gather(
     pool = ThreadPoolExecutor(len(venues) + 1, thread_name_prefix="scan")
     try:
         asked = {other.name: pool.submit(other.quotes, symbols) for other in others}
-        mood = pool.submit(sentiment.fear_greed, run)
+        mood = pool.submit(sentiment.read, run)
         _serve(run, store, pool, primary, symbols, gathered, _PRIMARY_SHARE * deadline_s)
         for name, future in asked.items():
             _collect_quotes(gathered, name, future, _PRIMARY_SHARE * deadline_s - watch.seconds())
@@ -182,13 +183,12 @@ def _collect_quotes(
     gathered.quotes[venue] = good
 
 
-def _collect_sentiment(gathered: Gathered, future: Future[dict[str, int]], seconds: float) -> None:
+def _collect_sentiment(gathered: Gathered, future: Future[Sentiment], seconds: float) -> None:
     try:
         gathered.sentiment = future.result(timeout=max(seconds, 0))
+        gathered.missing += gathered.sentiment.missing
     except FutureTimeout:
         gathered.missing.append("sentiment:no answer in time")
-    except DataUnavailable as error:
-        gathered.missing.append(f"sentiment:{error}")
 
 
 def _note(gathered: Gathered, symbols: Sequence[str], why: str) -> None:

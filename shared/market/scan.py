@@ -24,7 +24,7 @@ from shared.market.gather import Gathered, SymbolInputs, gather
 from shared.market.types import Quote
 from shared.run import Export, Run
 
-NOT_BUILT = ("sentiment.headlines", "sentiment.funding_rate", "microstructure.liquidations")
+NOT_BUILT = ("sentiment.funding_rate", "microstructure.liquidations")
 _DIGITS = 8
 
 Market = dict[str, Any]
@@ -65,7 +65,12 @@ def scan(run: Run, venues: Mapping[str, PublicVenue]) -> Export:
     wants_trade = best is not None and best > in_force.values.ai_score_threshold
     export = _compact(
         {
-            "signals": {"timestamp": now_ms, "markets": markets, "opportunities": opportunities},
+            "signals": {
+                "timestamp": now_ms,
+                "markets": markets,
+                "opportunities": opportunities,
+                "headlines": _headlines(gathered, run.config.pairs),
+            },
             "aiScore": best,
             "nextAction": "TRADE" if wants_trade else "WAIT",
             "calibrated": score.CALIBRATED,
@@ -96,7 +101,8 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
     evidence = _evidence(inputs, missing, now_ms)
     scored = score.score(evidence)
     missing += [f"ai_score.{name}" for name in scored.missing]
-    if gathered.sentiment is None:
+    mood = None if gathered.sentiment is None else gathered.sentiment.of(symbol)
+    if mood is None:
         missing.append("sentiment")
     if inputs is None:
         missing.append("price")
@@ -110,7 +116,7 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
         "order_flow": evidence.order_flow,
         "microstructure": evidence.microstructure,
         "venues": {v: {"bid": q.bid, "ask": q.ask, "at_ms": q.at_ms} for v, q in quotes.items()},
-        "sentiment": gathered.sentiment,
+        "sentiment": mood,
         # Rounded before it is compared with the threshold, so that the export tells why.
         "ai_score": None if verdict.anomaly else _compact(scored.value),
         "contributions": scored.contributions,
@@ -121,6 +127,10 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
     if verdict.anomaly:
         market["anomaly"] = verdict.anomaly
     return market, [_Price(venue, symbol, quotes[venue]) for venue in verdict.trusted]
+
+
+def _headlines(gathered: Gathered, symbols: Sequence[str]) -> list[dict[str, Any]]:
+    return [] if gathered.sentiment is None else gathered.sentiment.newest(symbols)
 
 
 def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> score.Evidence:

@@ -15,6 +15,8 @@ from shared.errors import VenueUnavailable
 from shared.execution.types import MarketRules
 from shared.ledger import leases, runs
 from shared.ledger.connection import Ledger
+from shared.market.sentiment import Sentiment
+from shared.market.sentiment.headlines import Headline
 from shared.market.types import TIMEFRAME_MS, Book, Candles, PublicTrade, Quote
 from shared.run import Run
 
@@ -158,3 +160,13 @@ def make_run(ledger: Ledger, *, redis_url: str | None = None, **settings: Any) -
         run_id=run_id,
         epoch=epoch,
     )
+
+
+def mood(at_ms: int = NOW_MS, *told: Headline, missing: tuple[str, ...] = ()) -> Sentiment:
+    """A fear-and-greed index of 40, and headlines that came a minute ago."""
+    index = {
+        "fear_greed_index": 40,
+        "fear_greed_at_ms": at_ms,
+        "fear_greed_fetched_at_ms": at_ms,
+    }
+    return Sentiment(at_ms, index, told, at_ms - 60_000, missing)

@@ -19,7 +19,7 @@ from shared.market.types import TIMEFRAMES, Book, PublicTrade, Quote
 from shared.parameters import Parameters
 from shared.run import Export
 from tests.conftest import VirtualClock
-from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue, make_run
+from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue, make_run, mood
 
 SYMBOL = "BTC/USDT"
 Venues = dict[str, FakeVenue]
@@ -29,8 +29,7 @@ Venues = dict[str, FakeVenue]
 def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that remembers nothing; a mood that needs no network."""
     candles._remembered.clear()
-    mood = {"fear_greed_index": 40, "fear_greed_at_ms": NOW_MS}
-    monkeypatch.setattr(sentiment, "fear_greed", lambda run: mood)
+    monkeypatch.setattr(sentiment, "read", lambda run: mood())
 
 
 @pytest.fixture

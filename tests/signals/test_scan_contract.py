@@ -13,7 +13,7 @@ from shared.parameters import StrategyWeights
 from shared.signals import decide as decide_module
 from shared.signals import prompts
 from shared.signals.decide import decide
-from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue, make_run
+from tests.market.fakes import FakeVenue, healthy_venue, make_run, mood
 
 PATTERN_KEYS = {"kind", "timeframe", "direction", "confidence"}
 
@@ -24,8 +24,7 @@ def scanned(
 ) -> tuple[Any, dict[str, Any]]:
     """A run and the scan of three healthy venues."""
     candles._remembered.clear()
-    mood = {"fear_greed_index": 40, "fear_greed_at_ms": NOW_MS}
-    monkeypatch.setattr(sentiment, "fear_greed", lambda run: mood)
+    monkeypatch.setattr(sentiment, "read", lambda run: mood())
     first = healthy_venue("binance")
     venues = {"binance": first, "kraken": FakeVenue("kraken", mid=first.mid)}
     run = make_run(ledger)

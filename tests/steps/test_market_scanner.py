@@ -14,7 +14,7 @@ from shared.ledger.connection import Ledger
 from shared.market import candles, sentiment
 from steps.market_scanner import handler
 from tests.conftest import VirtualClock
-from tests.market.fakes import FakeVenue, healthy_venue
+from tests.market.fakes import FakeVenue, healthy_venue, mood
 
 
 class StandInPd:
@@ -44,8 +44,7 @@ def venue(
         monkeypatch.setenv(name, value)
     primary = healthy_venue()
     monkeypatch.setattr(registry, "open_venues", lambda run: {"binance": primary})
-    mood = {"fear_greed_index": 40, "fear_greed_at_ms": clock.now_ms()}
-    monkeypatch.setattr(sentiment, "fear_greed", lambda run: mood)
+    monkeypatch.setattr(sentiment, "read", lambda run: mood(clock.now_ms()))
     candles._remembered.clear()
     return primary
 

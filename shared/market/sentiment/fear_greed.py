@@ -1,20 +1,21 @@
-"""The crowd's mood: the fear-and-greed index, 0 (extreme fear) to 100 (extreme greed).
+"""The fear-and-greed index, 0 (extreme fear) to 100 (extreme greed), of alternative.me.
 
-Published once a day by alternative.me. Asked for at most once an hour; never fatal.
+Published once a day. Asked for at most once an hour, and in vain at most once in ten minutes.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from shared import clock
+from shared.calls import CallLog
 from shared.config import Config
 from shared.errors import DataUnavailable
 from shared.run import Run
 
 MAX_AGE_MS = 48 * 3_600_000
-_REFETCH_AFTER_MS = 3_600_000
+_ASK_AFTER_MS = 3_600_000
+_RETRY_AFTER_MS = 10 * 60_000
 _TIMEOUT_S = 2.0
 _MAX_BYTES = 65_536
 _KEY = "sentiment:fear_greed"
@@ -22,27 +23,83 @@ _SERVICE = "fear_greed"
 
 
 @dataclass(frozen=True)
-class _Reading:
-    index: int
-    at_ms: int
-    fetched_ms: int
+class Index:
+    """What is known of the index.
+
+    Attributes:
+        url: the source.
+        asked_ms: when it was last asked, in vain or not.
+        fetched_ms: when it last answered as it should; 0 where it never has.
+        value, at_ms: the index and the time it is of, where it has answered.
+        error: why the last attempt was in vain; empty where it was not.
+    """
+
+    url: str
+    asked_ms: int
+    fetched_ms: int = 0
+    value: int = -1
+    at_ms: int = 0
+    error: str = ""
 
 
-_newest_by_url: dict[str, _Reading] = {}
+_known: dict[str, Index] = {}
 
 
-def fear_greed(run: Run) -> dict[str, int]:
-    """The index in force and the time it is of.
+def url(config: Config) -> str:
+    """The source in force: the stand-in where there is one, else the configured one."""
+    if config.simulated_wire_url is not None:
+        return f"{config.simulated_wire_url.rstrip('/')}/fng/?limit=1"
+    return config.fear_greed_url
+
+
+def is_due(run: Run, now_ms: int) -> bool:
+    """Whether to ask now, after a look at what other processes have kept."""
+    source = url(run.config)
+    if _is_recent(_known.get(source), now_ms):
+        return False
+    kept = _kept(run, now_ms)
+    if kept is None or kept.url != source or not _is_recent(kept, now_ms):
+        return True
+    _known[source] = kept
+    return False
+
+
+def ask(calls: CallLog, source: str, now_ms: int) -> Index:
+    """The index after one attempt; what failed is told by ``error``."""
+    try:
+        value, at_ms = parse(_get(calls, source), now_ms)
+    except DataUnavailable as error:
+        return replace(_before(source), asked_ms=now_ms, error=str(error))
+    return Index(source, now_ms, now_ms, value, at_ms)
+
+
+def no_answer(source: str, now_ms: int) -> Index:
+    """The index after an attempt that was not waited for any longer."""
+    return replace(_before(source), asked_ms=now_ms, error="fear_greed: no answer in time")
+
+
+def keep(run: Run, asked: Index) -> None:
+    """Remember the answer, here and for other processes."""
+    _known[asked.url] = asked
+    run.cache.set(_KEY, json.dumps(asdict(asked)).encode(), MAX_AGE_MS // 1000)
+
+
+def current(config: Config, now_ms: int) -> dict[str, int]:
+    """The index in force, the time it is of, and when it was fetched.
 
     Raises:
-        DataUnavailable: the source does not answer as it should, or its newest value is stale.
+        DataUnavailable: none is known, or the newest one is stale.
     """
-    now_ms, url = clock.now_ms(), _url(run.config)
-    reading = _known(run, url, now_ms) or _fetch(run, url, now_ms)
-    _newest_by_url[url] = reading
-    if now_ms - reading.at_ms > MAX_AGE_MS:
-        raise DataUnavailable(f"fear_greed: stale since {reading.at_ms}")
-    return {"fear_greed_index": reading.index, "fear_greed_at_ms": reading.at_ms}
+    index = _known[url(config)]
+    if not index.fetched_ms:
+        raise DataUnavailable(index.error)
+    if now_ms - index.at_ms > MAX_AGE_MS:
+        raise DataUnavailable(f"fear_greed: stale since {index.at_ms}")
+    return {
+        "fear_greed_index": index.value,
+        "fear_greed_at_ms": index.at_ms,
+        "fear_greed_fetched_at_ms": index.fetched_ms,
+    }
 
 
 def parse(body: bytes, now_ms: int) -> tuple[int, int]:
@@ -58,50 +115,46 @@ def parse(body: bytes, now_ms: int) -> tuple[int, int]:
         raise DataUnavailable(
             f"fear_greed: {type(error).__name__}: expected data[0].value and .timestamp"
         ) from error
-    if not 0 <= index <= 100:
-        raise DataUnavailable(f"fear_greed: value: was {index}, expected 0 to 100")
-    if not 0 < at_ms <= now_ms:
-        raise DataUnavailable(f"fear_greed: timestamp: was {at_ms}, expected <= {now_ms}")
+    _check(index, at_ms, now_ms)
     return index, at_ms
 
 
-def _url(config: Config) -> str:
-    if config.simulated_wire_url is not None:
-        return f"{config.simulated_wire_url.rstrip('/')}/fng/?limit=1"
-    return config.fear_greed_url
+def _before(source: str) -> Index:
+    return _known.get(source) or Index(source, 0)
 
 
-def _known(run: Run, url: str, now_ms: int) -> _Reading | None:
-    for reading in (_newest_by_url.get(url), _cached(run, now_ms)):
-        if reading is not None and 0 <= now_ms - reading.fetched_ms < _REFETCH_AFTER_MS:
-            return reading
-    return None
+def _is_recent(index: Index | None, now_ms: int) -> bool:
+    if index is None:
+        return False
+    return 0 <= now_ms - index.asked_ms < (_RETRY_AFTER_MS if index.error else _ASK_AFTER_MS)
 
 
-def _cached(run: Run, now_ms: int) -> _Reading | None:
+def _kept(run: Run, now_ms: int) -> Index | None:
     blob = run.cache.get(_KEY)
     if blob is None:
         return None
     try:
-        fetched_ms = int(json.loads(blob)["fetched_ms"])
-        return _Reading(*parse(blob, now_ms), fetched_ms)
-    except (ValueError, KeyError, TypeError, DataUnavailable):
+        kept = Index(**json.loads(blob))
+        if kept.fetched_ms:
+            _check(kept.value, kept.at_ms, now_ms)
+        return kept if isinstance(kept.error, str) and kept.asked_ms > 0 else None
+    except (ValueError, TypeError, DataUnavailable):
         return None  # whatever the cache holds, the source can be asked instead
 
 
-def _fetch(run: Run, url: str, now_ms: int) -> _Reading:
-    index, at_ms = parse(_get(run, url), now_ms)
-    kept = {"fetched_ms": now_ms, "data": [{"value": index, "timestamp": at_ms // 1000}]}
-    run.cache.set(_KEY, json.dumps(kept).encode(), _REFETCH_AFTER_MS // 1000)
-    return _Reading(index, at_ms, now_ms)
+def _check(value: int, at_ms: int, now_ms: int) -> None:
+    if not 0 <= value <= 100:
+        raise DataUnavailable(f"fear_greed: value: was {value}, expected 0 to 100")
+    if not 0 < at_ms <= now_ms:
+        raise DataUnavailable(f"fear_greed: timestamp: was {at_ms}, expected <= {now_ms}")
 
 
-def _get(run: Run, url: str) -> bytes:
+def _get(calls: CallLog, source: str) -> bytes:
     import requests
 
-    with run.calls.timed(_SERVICE) as call:
+    with calls.timed(_SERVICE) as call:
         try:
-            with requests.get(url, timeout=_TIMEOUT_S, stream=True) as answer:
+            with requests.get(source, timeout=_TIMEOUT_S, stream=True) as answer:
                 answer.raise_for_status()
                 return next(answer.iter_content(_MAX_BYTES), b"")
         except requests.RequestException as error:

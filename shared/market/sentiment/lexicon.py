@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 _TERMS: tuple[tuple[float, str], ...] = (
     (2.3, "soar soars soared soaring skyrocket skyrockets surge surges surged surging"),
     (1.9, "bullish rally rallies rallied rallying breakout outperform outperforms"),
-    (1.5, "rise rises rose rising climb climbs climbed climbing jump jumps jumped rebound rebounds"),
+    (
+        1.5,
+        "rise rises rose rising climb climbs climbed climbing jump jumps jumped rebound rebounds",
+    ),
     (1.5, "rebounded recover recovers recovered recovery inflow inflows adoption upgrade upgrades"),
     (-1.5, "fall falls fell falling drops dropped decline declines declined slide slides slid dip"),
     (-1.5, "dips dipped outflow outflows volatility outage halts halted delist delists delisted"),
