@@ -92,7 +92,8 @@ def _refresh(run: Run, now_ms: int) -> None:
     try:
         asked = {url: pool.submit(headlines.ask, run.calls, url, fence, now_ms) for url in feeds}
         index = pool.submit(fear_greed.ask, run.calls, source, now_ms) if wants_index else None
-        wait([*asked.values(), *filter(None, [index])], timeout=BUDGET_S)
+        everything: list[Future[Any]] = [*asked.values(), *([] if index is None else [index])]
+        wait(everything, timeout=BUDGET_S)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     if index is not None:

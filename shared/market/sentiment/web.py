@@ -134,7 +134,7 @@ def _adapter(is_allowed: IsAllowed, scheme: str) -> Any:
 
     class Fenced(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]
+            super().init_poolmanager(*args, **kwargs)
             self.poolmanager.pool_classes_by_scheme = {scheme: _pool_class(is_allowed, scheme)}
 
     return Fenced()
@@ -148,7 +148,7 @@ def _pool_class(is_allowed: IsAllowed, scheme: str) -> type[Any]:
     plain: Any = HTTPConnection if scheme == "http" else HTTPSConnection
     pool: Any = HTTPConnectionPool if scheme == "http" else HTTPSConnectionPool
 
-    class Connection(plain):  # type: ignore[misc]
+    class Connection(plain):
         def _new_conn(self) -> Any:
             connected = super()._new_conn()
             if not is_allowed(connected.getpeername()[0]):
