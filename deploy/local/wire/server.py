@@ -23,7 +23,7 @@ import uvloop
 from aiohttp import web
 
 from deploy.local.market.source import MarketSource, SourceSpec, open_source
-from deploy.local.wire import control, models, slack, snapshots
+from deploy.local.wire import control, models, news, slack, snapshots
 from deploy.local.wire.faults.layer import FaultLayer
 from deploy.local.wire.feed import Feed
 from deploy.local.wire.incoming import wire_request
@@ -34,7 +34,7 @@ from deploy.local.wire.venues.base import Credentials, Personality, WireAnswer, 
 from shared.errors import ConfigurationError, TradingLoopError
 
 _PR_SET_PDEATHSIG = 1
-OTHER_SERVICES = ("openai", "anthropic", "slack", "fng")
+OTHER_SERVICES = ("openai", "anthropic", "slack", "fng", "news")
 
 
 class Wire:
@@ -48,8 +48,10 @@ class Wire:
         balances: Mapping[str, Mapping[str, Decimal]],
         credentials: Mapping[str, Credentials],
         now_ms: int,
+        headlines: news.Headlines | None = None,
     ) -> None:
         self.now_ms = now_ms
+        self._headlines = headlines
         self.requests: Counter[str] = Counter()
         self._source = source
         feed = Feed(source, seed)
@@ -66,6 +68,7 @@ class Wire:
             handler = self.faults.guarded(self._venue_handler(name))
             app.router.add_route("*", f"/{name}/{{path:.*}}", handler)
         app.router.add_get("/fng/", self.faults.guarded(self._fear_greed))
+        app.router.add_get("/news/rss", self.faults.guarded(self._news))
         app.router.add_routes(control.routes(self))
         for prefix, stand_in in self._stand_ins().items():
             stand_in.middlewares.append(self.faults.middleware())
@@ -122,6 +125,12 @@ class Wire:
         self.requests["fng"] += 1
         status, body = fear_greed_answer(self._source, self.now_ms)
         return web.Response(body=body, status=status, content_type="application/json")
+
+
+    async def _news(self, request: web.Request) -> web.Response:
+        self.requests["news"] += 1
+        status, body = news.rss_answer(self._headlines, self.now_ms)
+        return web.Response(body=body, status=status, content_type="application/rss+xml")
 
 
 async def serve(wire: Wire, port: int) -> None:
@@ -193,12 +202,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--now-ms", type=int, required=True, help="the virtual time to start at")
     options = parser.parse_args(arguments)
     try:
+        spec = SourceSpec.from_json(options.spec)
         wire = Wire(
-            open_source(SourceSpec.from_json(options.spec)),
+            open_source(spec),
             seed=options.seed,
             balances=parse_balances(options.balances),
             credentials=parse_credentials(options.credentials),
             now_ms=options.now_ms,
+            # A market that was recorded is told no stories of our own.
+            headlines=news.invented(options.seed) if spec.kind == "simulated" else None,
         )
     except TradingLoopError as error:
         # The parent reads this line where it expects the port, and tells the person.
