@@ -74,8 +74,8 @@ def _in_slot(seed: int, slot: int) -> tuple[int, str] | None:
 
 
 def _item(at_ms: int, title: str) -> str:
-    name = f"<title>{escape(title)}</title>"
-    return f'<item>{name}<guid isPermaLink="false">{at_ms}</guid><pubDate>{_date(at_ms)}</pubDate></item>'
+    guid = f'<guid isPermaLink="false">{at_ms}</guid>'
+    return f"<item><title>{escape(title)}</title>{guid}<pubDate>{_date(at_ms)}</pubDate></item>"
 
 
 def _date(at_ms: int) -> str:

@@ -126,7 +126,6 @@ class Wire:
         status, body = fear_greed_answer(self._source, self.now_ms)
         return web.Response(body=body, status=status, content_type="application/json")
 
-
     async def _news(self, request: web.Request) -> web.Response:
         self.requests["news"] += 1
         status, body = news.rss_answer(self._headlines, self.now_ms)
