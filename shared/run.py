@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared import cache, clock, config
+from shared import BUILD, cache, clock, config
 from shared.calls import CallLog
+from shared.config import Config
 from shared.errors import ConfigurationError, DataUnavailable, LeaseLost, LedgerUnavailable
-from shared.ledger import leases, runs
+from shared.ledger import leases, runs, universes
 from shared.ledger.connection import Ledger, connect
+from shared.ledger.universes import Universe
 
 Export = dict[str, Any]
 
@@ -44,6 +46,24 @@ class Run:
     epoch: int
     earlier_steps_ms: float = 0.0
     steps: dict[str, Any] = field(default_factory=dict)
+    _universe: tuple[Config, Universe] | None = field(default=None, repr=False)
+
+    @property
+    def universe(self) -> Universe:
+        """What this run trades, read once: the steps after the first take over what it has read."""
+        if self._universe is None or self._universe[0] is not self.config:
+            self._universe = (self.config, universes.in_force(self.ledger, self.config))
+        return self._universe[1]
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """The symbols that this run looks at: the universe, and what is held outside of it."""
+        return self.universe.pairs
+
+    def read_universe_again(self) -> Universe:
+        """The universe after it was chosen anew in this run."""
+        self._universe = None
+        return self.universe
 
     def guard(self) -> None:
         """Inside a transaction: hold the lease, or raise ``LeaseLost``."""
@@ -105,8 +125,10 @@ def _open(pd: Any, workflow: str, step: str, *, first: bool) -> Run | str:
         if isinstance(claimed, str):
             return claimed
         (run_id, epoch), elapsed_ms = claimed, 0.0
+        universe = None
     else:
         run_id, epoch, elapsed_ms = _carried(pd)
+        universe = _carried_universe(pd, settings)
     calls = CallLog()
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     return Run(
@@ -122,6 +144,7 @@ def _open(pd: Any, workflow: str, step: str, *, first: bool) -> Run | str:
         epoch=epoch,
         earlier_steps_ms=elapsed_ms,
         steps=dict(pd.steps),
+        _universe=None if universe is None else (settings, universe),
     )
 
 
@@ -163,17 +186,46 @@ def _carried(pd: Any) -> tuple[int, int, float]:
         value = export.get("$return_value") if isinstance(export, dict) else None
         if isinstance(value, dict) and "run" in value:
             run = value["run"]
+            if run["build"] != BUILD:
+                raise ConfigurationError(
+                    f"run: build: expected {BUILD} as in this step, was {run['build']} in an "
+                    "earlier one; a deployment is under way or was left half done"
+                )
             return int(run["run_id"]), int(run["epoch"]), float(run["elapsed_ms"])
     raise DataUnavailable("run: expected run_id and epoch in the export of an earlier step")
 
 
+def _carried_universe(pd: Any, settings: config.Config) -> Universe | None:
+    """What the steps before have read; ``None`` where none of them has, and it is to be chosen."""
+    for export in reversed(list(pd.steps.values())):
+        value = export.get("$return_value") if isinstance(export, dict) else None
+        carried = value.get("run") if isinstance(value, dict) else None
+        if isinstance(carried, dict) and "universe" in carried:
+            symbols = carried["universe"]
+            return Universe(tuple(symbols["buyable"]), tuple(symbols["leaving"]))
+    return None if settings.chooses_symbols else Universe(settings.pairs)
+
+
 def _identity(run: Run, watch: clock.Stopwatch) -> Export:
+    identity = _names(run, watch)
+    known = run._universe
+    if known is not None and known[1].pairs != run.config.pairs:
+        symbols = known[1]
+        identity["universe"] = {
+            "buyable": list(symbols.buyable),
+            "leaving": list(symbols.leaving),
+        }
+    return identity
+
+
+def _names(run: Run, watch: clock.Stopwatch) -> Export:
     return {
         "run_id": run.run_id,
         "epoch": run.epoch,
         "workflow": run.workflow,
         "trace_id": run.trace_id,
         "pod": run.config.pod,
+        "build": BUILD,
         "at_ms": clock.to_ms(run.event_at),
         "elapsed_ms": round(run.earlier_steps_ms + watch.milliseconds(), 3),
         "trading_mode": run.config.trading_mode,

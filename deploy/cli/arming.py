@@ -50,7 +50,7 @@ def terms(settings: Config) -> dict[str, Any]:
     return {
         "pod": settings.pod,
         "venues": list(settings.venues),
-        "pairs": list(settings.pairs),
+        "pairs": pairs(settings),
         "capital_quote": settings.capital_quote,
         "max_position_quote": settings.max_position_size,
         "position_size_percent": settings.position_size_percent,
@@ -59,6 +59,14 @@ def terms(settings: Config) -> dict[str, Any]:
         "daily_loss_percent": settings.daily_loss_percent,
         "drawdown_halt_percent": settings.drawdown_halt_percent,
     }
+
+
+def pairs(settings: Config) -> list[str]:
+    """What is traded, in words where the loop chooses it."""
+    if settings.chooses_symbols:
+        count, quote = settings.universe_size, settings.quote_currency
+        return [f"the {count} most traded symbols against {quote} that pass UNIVERSE_*"]
+    return list(settings.pairs)
 
 
 def _switch(settings: Config) -> Check:

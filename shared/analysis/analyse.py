@@ -68,7 +68,7 @@ def analyse(run: Run) -> Export:
 def _benchmarks(run: Run, week: Week) -> dict[str, Any]:
     """Both benchmarks over the hours of the equity curve, or why there are none."""
     try:
-        prices = {pair: _closes(run, pair, week) for pair in run.config.pairs}
+        prices = {pair: _closes(run, pair, week) for pair in run.universe.buyable}
         built = [
             build(prices, run.config.capital_quote, _FEE_BPS)
             for build in (benchmarks.buy_and_hold, benchmarks.target_allocation)

@@ -141,7 +141,7 @@ def _mark_equity(run: Run, desk: Desk) -> float | None:
     The gate takes no new risk on an equity that has become old.
     """
     try:
-        return float(equity.mark(run, desk.quotes(run.config.pairs)))
+        return float(equity.mark(run, desk.quotes(run.pairs)))
     except DataUnavailable as missing:
         events.record(run.ledger, "EQUITY_UNMARKED", {"why": str(missing)})
         return None

@@ -147,7 +147,7 @@ def _deny_unless_active(trading: TradingState) -> None:
 
 
 def _deny_unless_traded(run: Run, symbol: str) -> None:
-    if symbol not in run.config.pairs:
+    if symbol not in run.universe.buyable:
         raise OrderDenied("SYMBOL_NOT_ALLOWED", symbol=symbol)
 
 

@@ -49,7 +49,11 @@ October 2025 they were 22 %. ``leaving`` begins far closer and widens with each 
 
 @dataclass(frozen=True)
 class Case:
-    """One order and everything that the controls judge it by."""
+    """One order and everything that the controls judge it by.
+
+    Attributes:
+        buyable: the symbols in which this run may take new risk.
+    """
 
     config: Config
     ticket: OrderTicket
@@ -60,6 +64,7 @@ class Case:
     trading: TradingState
     facts: Facts
     standing: Standing
+    buyable: tuple[str, ...]
 
     @property
     def new_risk(self) -> bool:
@@ -125,7 +130,10 @@ def check(
         arming.demand(run.ledger)
     known = facts.fetch(run, ticket, position_id, now_ms)
     stands = equity.standing(run.ledger, run.config.quote_currency, now_ms)
-    case = Case(run.config, ticket, purpose, rules, book, now_ms, trading, known, stands)
+    case = Case(
+        run.config, ticket, purpose, rules, book, now_ms, trading, known, stands,
+        run.universe.buyable,
+    )  # fmt: skip
     for control in CONTROLS:
         control(case)
 
@@ -171,10 +179,10 @@ def _names(case: Case) -> None:
 
 
 def _allow_list(case: Case) -> None:
-    """New risk only where the configuration allows it. What is held may always be sold (C15)."""
+    """New risk only in the universe and on its venues. What is held may always be sold (C15)."""
     if not case.new_risk:
         return
-    if case.ticket.symbol not in case.config.pairs:
+    if case.ticket.symbol not in case.buyable:
         raise OrderDenied("SYMBOL_NOT_ALLOWED", symbol=case.ticket.symbol)
     if case.ticket.venue not in case.config.venues:
         raise OrderDenied("VENUE_NOT_ALLOWED", venue=case.ticket.venue)

@@ -69,7 +69,9 @@ def case(purpose: Any = "entry", **changes: Any) -> Case:
     settings = config.load({"POD": "test"}).model_copy(update=changes.pop("settings", {}))
     market_rules = changes.pop("rules", rules(**market))
     order = ticket(**(side | changes))
-    return Case(settings, order, purpose, market_rules, seen, now_ms, ACTIVE, known, stands)
+    return Case(
+        settings, order, purpose, market_rules, seen, now_ms, ACTIVE, known, stands, settings.pairs
+    )
 
 
 def _taken(changes: dict[str, Any], kind: Any) -> dict[str, Any]:

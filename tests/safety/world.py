@@ -12,6 +12,7 @@ from shared.ledger import runs
 from shared.ledger.connection import Ledger, json
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
+from shared.safety.checks import system
 from shared.safety.facts import Calls, Facts, Scan
 from tests.risk.world import World, make_run
 
@@ -73,7 +74,7 @@ def facts(**changes: Any) -> Facts:
         ),
         "started": True,
         "positions_quote": Decimal(500),
-        "schema_version": 4,
+        "schema_version": system.SCHEMA_VERSION,
         "tactical_positions": 1,
         "holdings": [{"symbol": "BTC/USDT", "quantity": "0.1"}],
         "open_entries": 0,

@@ -94,10 +94,12 @@ def _refuse_unattended(args: argparse.Namespace) -> None:
 
 def _confirmed(settings: Config, hours: Decimal) -> bool:
     """Show what is agreed to, on the side of the errors, and take the pod's name for a yes."""
+    from deploy.cli import arming
+
     print(
         f"Pod {settings.pod} will send real orders for {hours} h:\n"
         f"  to        {', '.join(settings.venues)}\n"
-        f"  in        {', '.join(settings.pairs)}\n"
+        f"  in        {', '.join(arming.pairs(settings))}\n"
         f"  capital   {settings.capital_quote} {settings.quote_currency}\n"
         f"  position  at most {settings.max_position_size} {settings.quote_currency} and "
         f"{settings.position_size_percent} %, {settings.max_positions} at a time\n"

@@ -29,7 +29,7 @@ def work(
 ) -> list[OrderResult]:
     """Send what ``parent`` is due, or end it where its time, reason or permission is over."""
     now, trading = clock.now(), state.read(run.ledger)
-    over = _why_over(parent, now, trading)
+    over = _why_over(run, parent, now, trading)
     if over is not None:
         parents.end(run.ledger, parent.parent_id, *over)
         return []
@@ -43,13 +43,15 @@ def work(
 
 
 def _why_over(
-    parent: Parent, now: datetime, trading: TradingState
+    run: Run, parent: Parent, now: datetime, trading: TradingState
 ) -> tuple[Literal["EXPIRED", "CANCELLED"], str] | None:
     """A parent is not worked to its end for its own sake: what it was made for must still hold."""
     if parent.sell_decision_id is not None:
         return "CANCELLED", f"decision {parent.sell_decision_id} says SELL"
     if parent.position_sold:
         return "CANCELLED", "its position is being sold"
+    if parent.symbol not in run.universe.buyable:
+        return "CANCELLED", f"{parent.symbol} is no longer in the universe"
     if not trading.allows_new_risk:
         return "CANCELLED", f"trading is {trading.state}"
     if now >= parent.expires_at:

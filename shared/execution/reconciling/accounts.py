@@ -67,7 +67,8 @@ def compare(run: Run, venue: Venue, *, only: frozenset[str] | None = None) -> Co
     """
     before = _ledger_totals(run.ledger, venue.name)
     held = {currency: balance.total for currency, balance in venue.balances().items()}
-    watched = only or frozenset({run.config.quote_currency, *run.config.symbols, *before})
+    bases = (pair.split("/")[0] for pair in run.pairs)
+    watched = only or frozenset({run.config.quote_currency, *bases, *before})
     unequal = _differences(watched, held, before)
     if not unequal:
         return Comparison(())

@@ -51,7 +51,7 @@ def compare(run: Run, venues: Mapping[str, Venue], found: Reconciliation) -> Non
 
 def _compare_account(run: Run, venue: Venue, found: Reconciliation) -> None:
     try:
-        resting = venue.open_orders(run.config.pairs)
+        resting = venue.open_orders(run.pairs)
         comparison = _settled_comparison(run, venue, found)
         if comparison.differences:
             late = strangers.look_for_late(run, venue, found)

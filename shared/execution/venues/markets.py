@@ -22,6 +22,8 @@ from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
 
+_KNOWN = "catalogued_symbols"  # on a client: the symbols that its markets were loaded for
+
 # Fees may be taken in the venue's own token: its price is known, although it is not traded.
 _FEE_TOKENS = {"binance": "BNB", "binanceus": "BNB"}
 
@@ -76,9 +78,13 @@ class Catalogue:
 
     @property
     def loaded(self) -> bool:
-        """Whether this process knows the markets already; waits where a thread is loading them."""
+        """Whether this process knows the markets already; waits where a thread is loading them.
+
+        A warm process may know those of an earlier universe, in which some are lacking.
+        """
         with self._loading:  # a client has its markets before it has their ids
-            return bool(self._client.markets)
+            known = getattr(self._client, _KNOWN, self._symbols)
+            return bool(self._client.markets) and set(self._symbols) <= set(known)
 
     def ensure(self) -> None:
         """Give the client its markets: from the cache, from the ledger, or else from the venue.
@@ -90,6 +96,7 @@ class Catalogue:
         with self._loading:
             if not self.loaded:
                 self._fill()
+                setattr(self._client, _KNOWN, self._symbols)
 
     def _fill(self) -> None:
         kept = self._cache.get(self._key)
@@ -107,7 +114,8 @@ class Catalogue:
         return f"markets:{self._name}:{whose}:{','.join(self._symbols)}"
 
     def _load(self) -> list[dict[str, Any]]:
-        listed = self._client.load_markets()
+        # ccxt gives back what it has unless it is told to ask again
+        listed = self._client.load_markets(*([True] if self._client.markets else []))
         wanted = [listed[symbol] for symbol in listed if self._wanted(symbol)]
         self._add_fees(wanted)
         if self._ledger is not None:

@@ -80,7 +80,7 @@ def _open(run: Run, name: str, traffic: Traffic, mode: Mode) -> Venue:
     client = clients.client(run.config, name, private=sends_orders)
     dialect = DIALECTS[name]
     ledger = _ledger_by_thread(run)
-    catalogue = Catalogue(name, client, run.config.pairs, run.cache, ledger)
+    catalogue = Catalogue(name, client, run.pairs, run.cache, ledger)
     if not sends_orders:
         public = CcxtPublic(name, client, dialect, catalogue, run.calls, traffic=traffic)
         return PaperVenue(public, run.ledger, protection=dialect.protection)

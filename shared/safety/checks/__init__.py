@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from shared.errors import LedgerUnavailable
+from shared.ledger import universes
 from shared.run import Run
 from shared.safety.checks import market, orders, portfolio, system
 from shared.safety.checks.base import Result, unknown
@@ -25,7 +26,9 @@ CHECKS: Mapping[str, Check] = {
     "anomalies": lambda run, facts: market.anomalies(facts, run.config),
     "slippage": lambda run, facts: orders.slippage(facts, run.config),
     "failure_rate": lambda run, facts: orders.failure_rate(facts, run.config),
-    "regulatory_limits": lambda run, facts: orders.regulatory_limits(facts, run.config),
+    "regulatory_limits": lambda run, facts: orders.regulatory_limits(
+        facts, run.config, _allowed_symbols(run, facts)
+    ),
     "exchange_limits": lambda run, facts: orders.exchange_limits(facts, run.config),
 }
 
@@ -37,6 +40,18 @@ def run_all(run: Run, facts: Facts, checks: Mapping[str, Check] = CHECKS) -> dic
         LedgerUnavailable: the ledger is gone, so that nothing more can be known.
     """
     return {name: _guarded(check, run, facts) for name, check in checks.items()}
+
+
+def _allowed_symbols(run: Run, facts: Facts) -> Collection[str]:
+    """The symbols that this pod may hold: where the loop chooses them, also those that it had
+    chosen when a position was opened or an order was sent."""
+    if not run.config.chooses_symbols:
+        return run.config.pairs
+    buyable = set(run.universe.buyable)
+    seen = {holding["symbol"] for holding in facts.holdings or []}
+    seen |= {symbol for _, symbol in facts.ordered_markets or []}
+    others = sorted(seen - buyable)
+    return buyable | universes.ever_chosen(run.ledger, others) if others else buyable
 
 
 def _guarded(check: Check, run: Run, facts: Facts) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 
 from shared.config import Config
@@ -54,19 +55,25 @@ def failure_rate(facts: Facts, config: Config) -> Result:
     )
 
 
-def regulatory_limits(facts: Facts, config: Config) -> Result:
+def regulatory_limits(
+    facts: Facts, config: Config, allowed: Collection[str] | None = None
+) -> Result:
     """Breaches of what this account may do at all: allowed symbols, no short, one region's venues.
 
     Binance's two venues serve different regions, so that one account holder has only one of them.
+
+    Args:
+        allowed: the symbols that this pod may hold; without them, the configured ones.
     """
     breaches = []
+    symbols = config.pairs if allowed is None else allowed
     for holding in facts.holdings or []:
-        if holding["symbol"] not in config.pairs:
+        if holding["symbol"] not in symbols:
             breaches.append(f"holds {holding['symbol']}, which is not allowed")
         if Decimal(holding["quantity"]) < -_DUST:
             breaches.append(f"short {holding['symbol']} {holding['quantity']}")
     for venue, symbol in facts.ordered_markets or []:
-        if venue not in config.venues or symbol not in config.pairs:
+        if venue not in config.venues or symbol not in symbols:
             breaches.append(f"ordered {symbol} on {venue}, which is not allowed")
     if {"binance", "binanceus"} <= set(config.venues):
         breaches.append("binance and binanceus serve different regions")

@@ -33,12 +33,12 @@ _TTL_SECONDS = 2 * 3_600
 def volatility(run: Run) -> Result:
     """The index of the closed hour; unknown without candles of at least one symbol."""
     hour = clock.now_ms() // _HOUR_MS
-    pairs = run.config.pairs
+    pairs = run.pairs
     keys = [f"volatility:{run.config.venues[0]}:{pair}:{hour}" for pair in pairs]
     known = run.cache.get_many(keys)
     found: dict[str, tuple[float, int]] = {}
     for pair, key, blob in zip(pairs, keys, known, strict=True):
-        value = _decoded(blob) or _measured(run, pair)
+        value = _decoded(blob) or _measured(run, pair, first=pair == pairs[0])
         if value is not None:
             found[pair] = value
             if blob is None:
@@ -65,11 +65,11 @@ def vix(hourly_closes: NDArray[np.float64], daily_closes: NDArray[np.float64]) -
     return _NORMAL * now / normal if normal > 0 else None
 
 
-def _measured(run: Run, pair: str) -> tuple[float, int] | None:
+def _measured(run: Run, pair: str, *, first: bool) -> tuple[float, int] | None:
     """The index of ``pair`` and the days behind its median."""
     venue: str | PublicVenue = run.config.venues[0]
     if not run.cache.available:
-        if pair != run.config.pairs[0]:
+        if not first:
             return None  # without a cache one symbol is asked for, to spare the venue
         venue = _primary(run)
     try:
