@@ -24,7 +24,6 @@ _AVERAGED = 20  # candles in the volume baseline, the VWAP, the bands and the z-
 _BAND_DEVIATIONS = 2
 _VOLATILITY_RETURNS = 30
 _STOCHASTIC_REACH = 18  # candles behind a stochastic of 14, 3, 3
-_MEMORY = 500  # candles after which all seeds but the EMA 200's weigh less than 2e-8
 
 NAMES: tuple[str, ...] = tuple(warmup.FIRST)
 
@@ -34,19 +33,18 @@ Array = NDArray[np.float64]
 def compute(candles: Candles) -> dict[str, float]:
     """The newest value of each of ``NAMES`` that the window allows, ``close`` and ``closed_at_ms``.
 
-    Prices are in quote currency, ``atr_14`` too; ``obv`` is in base currency and counts from the
-    window's start, so that only its changes mean anything. The VWAP is the rolling one over 20
-    candles, of typical prices; relative volume compares with the mean of the 20 candles before.
-    Volatility is the standard deviation of the last 30 log returns times the square root of the
-    candles in a year.
+    Prices are in quote currency, ``atr_14`` too. ``obv`` is the on-balance volume of the newest
+    500 candles, in base currency; one that counts from the listing differs by a constant that
+    moves along. The VWAP is the rolling one over 20 candles, of typical prices; relative volume
+    compares with the mean of the 20 candles before. Volatility is the standard deviation of the
+    last 30 log returns times the square root of the candles in a year.
     """
     if not len(candles):
         return {}
     usable = warmup.usable(len(candles))
-    recent = sliced(candles, slice(-_MEMORY, None)) if len(candles) > _MEMORY else candles
+    recent = sliced(candles, slice(-warmup.MEMORY, None))
     values = _with_memory(recent)
     values |= _stochastic(recent) | _bands(recent) | _from_volume(recent) | _from_returns(recent)
-    values["obv"] = functions().OBV(candles.close, candles.volume).item(-1)
     if "ema_200" in usable:
         values["ema_200"] = functions().EMA(candles.close, 200).item(-1)
     found = {n: value for n, value in values.items() if n in usable and math.isfinite(value)}
@@ -85,6 +83,7 @@ def _with_memory(candles: Candles) -> dict[str, float]:
         "ema_9": ta.EMA(close, 9).item(-1),
         "ema_21": ta.EMA(close, 21).item(-1),
         "ema_50": ta.EMA(close, 50).item(-1),
+        "obv": ta.OBV(close, candles.volume).item(-1),
     }
     if len(close) > 1:
         values["macd_histogram_previous"] = histogram.item(-2)

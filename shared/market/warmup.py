@@ -28,6 +28,8 @@ TOLERANCE = 1e-6
 """The relative difference from TA-Lib on an endless series below which a value is settled."""
 USABLE_WEIGHT = 1e-3
 """A seed with more weight than this, a thousandth, makes the value absent."""
+MEMORY = 500
+"""Candles after which every seed but the EMA 200's weighs less than 2e-8: no more are looked at."""
 _SWING = 1e4
 _FAR = 100_000  # candles; every weight is below any limit by then
 
@@ -89,7 +91,7 @@ FIRST: dict[str, int] = {
     "ema_21": 21,
     "ema_50": 50,
     "ema_200": 200,
-    "obv": 1,
+    "obv": MEMORY,
     "stochastic_k": 18,
     "stochastic_d": 18,
     "vwap_distance_percent": 20,
@@ -98,7 +100,7 @@ FIRST: dict[str, int] = {
     "return_1_percent": 2,
     "volatility_annualised_percent": 31,
 }
-"""The candles of the first value that TA-Lib, or the definition, gives at all."""
+"""The candles that the definition needs at least; TA-Lib's first value comes with them."""
 
 
 def seed_weight(name: str, count: int) -> float:
