@@ -142,6 +142,8 @@ class Config(BaseModel):
     dashboard_token: SecretStr | None = None
     kill_switch_token: SecretStr | None = None
     fear_greed_url: str = "https://api.alternative.me/fng/?limit=1"
+    # Funding rates and liquidations of perpetuals, without keys; "off" for none.
+    derivatives_venue: Literal["gate", "off"] = "gate"
     # RSS or Atom feeds of headlines, "off" for none. Requests stay within these addresses' hosts.
     news_feeds: Annotated[
         tuple[Annotated[str, AfterValidator(_check_feed)], ...],
