@@ -112,11 +112,12 @@ def _increasing_nonce() -> int:
 
 
 def _redirect(built: Any, base: str) -> None:
-    api = built.urls["api"]
-    if isinstance(api, dict):
-        built.urls["api"] = {name: _at(url, base) for name, url in api.items()}
+    built.urls["api"] = _at(built.urls["api"], base)
     built.hostname = None
 
 
 def _at(url: Any, base: str) -> Any:
+    """``url`` at another host; of a table of them, each, however deep it lies."""
+    if isinstance(url, dict):
+        return {name: _at(inner, base) for name, inner in url.items()}
     return re.sub(r"^https?://[^/]+", base, url) if isinstance(url, str) else url
