@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -261,6 +261,7 @@ def test_a_market_that_stands_still_keeps_its_rsi_as_long_as_the_seed_is_forgott
 
 @settings(max_examples=30, deadline=None)
 @given(exponent=st.integers(-40, 20), still=st.integers(0, 60))
+@example(exponent=-40, still=60)
 def test_the_unit_of_the_price_changes_nothing(exponent: int, still: int) -> None:
     """Down to 1e-10: coins of a millionth have bands with width, and an RSI in quiet hours."""
     rows = walk(600, "15m")
