@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
+from shared.execution.venues.listings import Listed
 from shared.market.types import Book, PublicTrade, Quote
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ class PublicVenue(Protocol):
 
     def server_time_ms(self) -> int:
         """The venue's clock."""
+
+    # Of any symbol of the venue, traded here or not, by the venue's own name of it
+
+    def listing(self, quote_currency: str) -> list[Listed]:
+        """All symbols against ``quote_currency``: for the choice of the universe, once a day."""
+
+    def daily_closes(self, market_id: str, count: int) -> list[list[float]]:
+        """``[open_ms, close]`` of the newest ``count`` days, oldest first, the open one last."""
+
+    def best_of(self, market_id: str) -> tuple[float | None, float | None]:
+        """Best bid and ask; ``None`` for a side that is empty."""
 
 
 class Venue(PublicVenue, Protocol):

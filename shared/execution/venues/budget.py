@@ -37,14 +37,15 @@ class Allowance:
 
 _BINANCE = MappingProxyType(
     {
-        "markets": 20, "candles": 2, "book": 5, "trades": 25, "quotes": 4, "time": 1,
+        "listing": 100, "markets": 20, "candles": 2, "book": 5, "trades": 25, "quotes": 4,
+        "time": 1,
         "submit": 1, "cancel": 1, "order": 4, "order by client id": 4, "open orders": 80,
         "fills": 20, "balances": 20,
     }
 )  # fmt: skip
 _BINANCE_US = MappingProxyType(
     {
-        "markets": 10, "candles": 1, "book": 1, "trades": 1, "quotes": 2, "time": 1,
+        "listing": 50, "markets": 10, "candles": 1, "book": 1, "trades": 1, "quotes": 2, "time": 1,
         "submit": 1, "cancel": 1, "order": 2, "order by client id": 2, "open orders": 40,
         "fills": 10, "balances": 10,
     }
@@ -63,7 +64,7 @@ ALLOWANCES: dict[str, Allowance] = {
 }
 
 # An exit needs a book, a cancel and a look at the account; a scan can do without for a minute.
-_SPARED = frozenset({"candles", "trades", "new risk"})
+_SPARED = frozenset({"listing", "candles", "trades", "new risk"})
 
 
 class Budget:

@@ -17,6 +17,7 @@ from shared.execution.types import MarketRules
 from shared.execution.venues import ccxt_loader, markets, outcomes
 from shared.execution.venues.answers import recorder_of
 from shared.execution.venues.dialects import Dialect
+from shared.execution.venues.listings import LISTINGS, Listed, forget_last_answer
 from shared.execution.venues.traffic import Traffic
 from shared.execution.venues.venue_time import VenueTime
 from shared.market.types import Book, PublicTrade, Quote
@@ -122,6 +123,20 @@ class CcxtPublic:
     def server_time_ms(self) -> int:
         with self._reading("time"):
             return int(self._dialect.server_time(self._client))
+
+    def listing(self, quote_currency: str) -> list[Listed]:
+        with self._reading("listing"):
+            listed = LISTINGS[self.name].listing(self._client, quote_currency)
+        forget_last_answer(self._client)
+        return listed
+
+    def daily_closes(self, market_id: str, count: int) -> list[list[float]]:
+        with self._reading("candles"):
+            return LISTINGS[self.name].days(self._client, market_id, count, clock.now_ms())
+
+    def best_of(self, market_id: str) -> tuple[float | None, float | None]:
+        with self._reading("quotes"):
+            return LISTINGS[self.name].best(self._client, market_id)
 
     # Calls and answers -------------------------------------------------------------------------
 

@@ -83,6 +83,8 @@ class Catalogue:
         A warm process may know those of an earlier universe, in which some are lacking.
         """
         with self._loading:  # a client has its markets before it has their ids
+            if not self._symbols:
+                return self._client.markets is not None
             known = getattr(self._client, _KNOWN, self._symbols)
             return bool(self._client.markets) and set(self._symbols) <= set(known)
 
@@ -94,7 +96,9 @@ class Catalogue:
         wait for the first of them.
         """
         with self._loading:
-            if not self.loaded:
+            if not self._symbols:
+                self._client.set_markets([])  # a universe that has not been chosen yet
+            elif not self.loaded:
                 self._fill()
                 setattr(self._client, _KNOWN, self._symbols)
 

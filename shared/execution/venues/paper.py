@@ -18,6 +18,7 @@ from shared.execution.types import (
 )
 from shared.execution.venues import markets, paper_matching, paper_orders
 from shared.execution.venues.base import PublicVenue
+from shared.execution.venues.listings import Listed
 from shared.execution.venues.paper_matching import PAPER_PREFIX, Taker
 from shared.execution.venues.paper_orders import PaperOrder
 from shared.ledger.connection import Ledger
@@ -77,6 +78,15 @@ class PaperVenue:
 
     def server_time_ms(self) -> int:
         return self._public.server_time_ms()
+
+    def listing(self, quote_currency: str) -> list[Listed]:
+        return self._public.listing(quote_currency)
+
+    def daily_closes(self, market_id: str, count: int) -> list[list[float]]:
+        return self._public.daily_closes(market_id, count)
+
+    def best_of(self, market_id: str) -> tuple[float | None, float | None]:
+        return self._public.best_of(market_id)
 
     def submit(self, ticket: OrderTicket) -> VenueOrder:
         try:
