@@ -19,6 +19,7 @@ from shared.market import (
     order_flow,
     patterns,
     score,
+    universe,
 )
 from shared.market.gather import Gathered, SymbolInputs, gather
 from shared.market.types import Quote
@@ -43,24 +44,33 @@ def scan_market(run: Run) -> Export:
     """Look at every symbol, score it, keep what was seen in the ledger, and export it.
 
     Raises:
+        DataUnavailable: there is no universe yet, and none can be chosen.
         LedgerUnavailable, LeaseLost: nothing was kept.
     """
     from shared.execution.venues.registry import open_venues
 
-    return scan(run, open_venues(run))
+    chosen = universe.refresh(run, lambda: open_venues(run))
+    return scan(run, open_venues(run), chosen)
 
 
-def scan(run: Run, venues: Mapping[str, PublicVenue]) -> Export:
-    """``scan_market`` over given venues, the first of which is the primary one."""
+def scan(
+    run: Run, venues: Mapping[str, PublicVenue], chosen: universe.Choice | None = None
+) -> Export:
+    """``scan_market`` over given venues, the first of which is the primary one.
+
+    Args:
+        chosen: the universe, where this run has put a new one in force.
+    """
     in_force, trading = parameters.current(run.ledger), state.read(run.ledger)
-    gathered = gather(run, venues, run.config.pairs)
+    gathered = gather(run, venues, run.pairs) if run.pairs else Gathered()
     now_ms = clock.now_ms()
     markets, prices = [], []
-    for symbol in run.config.pairs:
+    for symbol in run.pairs:
         market, trusted = _market(symbol, gathered, now_ms)
         markets.append(market)
         prices += trusted
-    opportunities = _ranked(markets)
+    buyable = run.universe.buyable  # what is held besides is looked at, and no opportunity
+    opportunities = _ranked([market for market in markets if market["symbol"] in buyable])
     best = opportunities[0]["ai_score"] if opportunities else None
     wants_trade = best is not None and best > in_force.values.ai_score_threshold
     export = _compact(
@@ -69,7 +79,7 @@ def scan(run: Run, venues: Mapping[str, PublicVenue]) -> Export:
                 "timestamp": now_ms,
                 "markets": markets,
                 "opportunities": opportunities,
-                "headlines": _headlines(gathered, run.config.pairs),
+                "headlines": _headlines(gathered, run.pairs),
             },
             "aiScore": best,
             "nextAction": "TRADE" if wants_trade else "WAIT",
@@ -83,6 +93,7 @@ def scan(run: Run, venues: Mapping[str, PublicVenue]) -> Export:
                 "size_factor": float(trading.size_factor),
                 "limit_orders_only": trading.limit_orders_only,
             },
+            "universe": universe.as_export(run, chosen),
             "missing": [*gathered.missing, *NOT_BUILT],
         }
     )
