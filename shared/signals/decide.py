@@ -106,7 +106,8 @@ def _inputs(
     signals: Mapping[str, list[StrategySignal]],
     ranking: ensemble.Ranking,
 ) -> dict[str, Any]:
-    version = run.export_of("market_scanner")["parameters"]["version"]
+    scan = run.export_of("market_scanner")
+    version = scan["parameters"]["version"]
     if not ranking.candidates:
         return _small_inputs(version, regimes, ranking)
     config = run.config
@@ -133,7 +134,9 @@ def _inputs(
         return inputs
     held = sorted(known.positions)
     return inputs | {
-        "conditions": [prompts.conditions(markets[c.symbol]) for c in offered],
+        "conditions": [
+            prompts.conditions(markets[c.symbol], scan["signals"]["headlines"]) for c in offered
+        ],
         "risk_reward": {
             "stop_loss_percent": stop,
             "take_profit_percent": target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -103,9 +104,19 @@ def position(symbol: str = "BTC/USDT", quantity: str = "1") -> OpenPosition:
     return OpenPosition(symbol, "momentum", Decimal(quantity), Decimal(100), AT_MS)
 
 
-def scan(*markets: dict[str, Any], state: str = "ACTIVE", **parameters: Any) -> dict[str, Any]:
+def scan(
+    *markets: dict[str, Any],
+    state: str = "ACTIVE",
+    headlines: Sequence[dict[str, Any]] = (),
+    **parameters: Any,
+) -> dict[str, Any]:
     return {
-        "signals": {"timestamp": AT_MS, "markets": list(markets), "opportunities": []},
+        "signals": {
+            "timestamp": AT_MS,
+            "markets": list(markets),
+            "opportunities": [],
+            "headlines": list(headlines),
+        },
         "aiScore": 0.8,
         "nextAction": "TRADE",
         "calibrated": False,
