@@ -161,7 +161,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ran, skipped = set(), set()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            if "recorded_data" not in getattr(report, "keywords", {}):
+            if not isinstance(report, pytest.TestReport) or "recorded_data" not in report.keywords:
                 continue
             if report.skipped:
                 skipped.add(report.nodeid)
