@@ -1,54 +1,30 @@
-"""Windows of closed candles: kept in the cache, brought up to date with as little as possible.
+"""Windows of closed candles as a pod keeps them: in the cache, with what this process remembers.
 
-A warm minute asks the venue once a symbol, for the newest minutes. Higher timeframes are rolled
-up from the next lower one where that fills the period whole, and asked for otherwise.
+How they are brought up to a minute is told in ``candle_refresh``; how they are made whole over
+several runs, in ``candle_upkeep``; what remains of them for good, in ``history``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from shared import clock
 from shared.cache import Cache
-from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
 from shared.market import candle_codec
-from shared.market.candle_rows import (
-    WINDOW,
-    closed_by,
-    from_rows,
-    gaps,
-    is_stale,
-    merged,
-    roll_up,
-)
-from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
+from shared.market.candle_refresh import Refreshed, Windows, fetch, refresh, take
+from shared.market.candle_rows import closed_by, is_stale
+from shared.market.candle_upkeep import Notes, notes_from_bytes, notes_to_bytes
+from shared.market.flash_prints import without_flash_prints
+from shared.market.types import TIMEFRAMES, Candles
 from shared.run import Run
 
-Windows = dict[str, Candles]
+__all__ = ["CandleStore", "Refreshed", "Windows", "refresh", "window"]
 
-_FINER: dict[str, str] = dict(zip(TIMEFRAMES[1:], TIMEFRAMES[:-1], strict=True))
-_CALL_CAPS: dict[str, int] = {"binance": 1_000, "binanceus": 1_000, "kraken": 720, "coinbase": 300}
-_SMALLEST_CAP = 300
 _TTL_SECONDS = 7 * 86_400
-_MAX_REMEMBERED = 512  # windows of 48 kB at most: 25 MB
+_NOTES_TTL_SECONDS = 86_400  # what a venue lacked yesterday is asked for again
+_MAX_REMEMBERED = 512  # windows of 77 kB at most: 40 MB
 _remembered: dict[str, tuple[bytes, Candles]] = {}
-
-
-@dataclass
-class Refreshed:
-    """The windows of one symbol after a refresh.
-
-    Attributes:
-        windows: by timeframe; a timeframe that could not be had, or is too old, is absent.
-        changed: timeframes that differ from the cache.
-        missing: what is lacking and why, ``<timeframe>:<reason>``.
-    """
-
-    windows: Windows = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
 
 
 class CandleStore:
@@ -99,6 +75,16 @@ class CandleStore:
                 _remember(key, head, candles)
         self._cache.set_many(values, _TTL_SECONDS)
 
+    def read_notes(self, venue: str, symbols: Sequence[str]) -> dict[str, Notes]:
+        """What was learnt of the windows' holes and ends."""
+        blobs = self._cache.get_many([_notes_key(venue, symbol) for symbol in symbols])
+        return {symbol: notes_from_bytes(blob) for symbol, blob in zip(symbols, blobs, strict=True)}
+
+    def write_notes(self, venue: str, notes: Mapping[str, Notes]) -> None:
+        """Keep the notes of some symbols for a day."""
+        values = {_notes_key(venue, name): notes_to_bytes(known) for name, known in notes.items()}
+        self._cache.set_many(values, _NOTES_TTL_SECONDS)
+
     def _unchanged(self, keys: list[str]) -> dict[str, Candles]:
         """The remembered windows that the cache still holds."""
         remembered = [key for key in keys if key in _remembered]
@@ -110,32 +96,10 @@ class CandleStore:
         }
 
 
-def refresh(venue: PublicVenue, symbol: str, cached: Windows, now_ms: int) -> Refreshed:
-    """Bring the windows of ``symbol`` up to ``now_ms``.
-
-    Raises:
-        DataUnavailable, VenueUnavailable: the one-minute candles, which everything rests on,
-            cannot be had. The failure of another timeframe is named in ``missing``.
-    """
-    result = Refreshed()
-    for timeframe in TIMEFRAMES:
-        before = cached.get(timeframe)
-        after: Candles | None
-        try:
-            after = _refresh_one(venue, symbol, timeframe, before, result.windows, now_ms)
-        except (DataUnavailable, VenueError) as error:
-            if timeframe == "1m":
-                raise
-            result.missing.append(f"{timeframe}:{error}")
-            after = before
-        _take(result, timeframe, before, after, now_ms)
-        if "1m" not in result.windows:
-            raise DataUnavailable(f"{symbol} {result.missing[0]}")
-    return result
-
-
 def window(run: Run, venue: str | PublicVenue, symbol: str, timeframe: str) -> Candles | None:
     """The window of closed candles of ``symbol``, or ``None`` where there is no fresh one.
+
+    Flash prints are left out of it, see ``flash_prints``.
 
     Args:
         venue: the name of a venue reads the cache and nothing else; a venue itself is asked where
@@ -147,66 +111,14 @@ def window(run: Run, venue: str | PublicVenue, symbol: str, timeframe: str) -> C
     now_ms, store = clock.now_ms(), CandleStore(run.cache)
     name = venue if isinstance(venue, str) else venue.name
     cached = store.read(name, [symbol], now_ms, [timeframe])[symbol].get(timeframe)
-    if cached is not None and not is_stale(cached, now_ms):
-        return cached
-    if isinstance(venue, str):
-        return None
-    result = Refreshed()
-    after = _fetch(venue, symbol, timeframe, cached, now_ms)
-    _take(result, timeframe, cached, after, now_ms)
-    store.write(name, {symbol: result})
-    return result.windows.get(timeframe)
-
-
-def _take(
-    result: Refreshed, timeframe: str, before: Candles | None, after: Candles | None, now_ms: int
-) -> None:
-    if after is None or not len(after):
-        result.missing.append(f"{timeframe}:no candles")
-        return
-    if is_stale(after, now_ms):
-        result.missing.append(f"{timeframe}:stale since {after.closed_ms}")
-        return
-    result.windows[timeframe] = after
-    if after is not before:
-        result.changed.append(timeframe)
-    if lacking := gaps(after):
-        result.missing.append(f"{timeframe}:gaps={lacking}")
-
-
-def _refresh_one(
-    venue: PublicVenue,
-    symbol: str,
-    timeframe: str,
-    before: Candles | None,
-    fresh: Windows,
-    now_ms: int,
-) -> Candles:
-    step = TIMEFRAME_MS[timeframe]
-    newest_due = now_ms // step * step - step
-    if before is not None:
-        if before.open_ms[-1] >= newest_due:
-            return before
-        finer = fresh.get(_FINER.get(timeframe, ""))
-        if finer is not None:
-            rolled = roll_up(finer, timeframe, before.closed_ms)
-            if len(rolled) == (newest_due - int(before.open_ms[-1])) // step:
-                return merged(before, rolled)
-    return _fetch(venue, symbol, timeframe, before, now_ms)
-
-
-def _fetch(
-    venue: PublicVenue, symbol: str, timeframe: str, before: Candles | None, now_ms: int
-) -> Candles:
-    step, cap = TIMEFRAME_MS[timeframe], _CALL_CAPS.get(venue.name, _SMALLEST_CAP)
-    # From the last known candle on, which a venue may have corrected, to the one still open.
-    wanted = 0 if before is None else (now_ms - int(before.open_ms[-1])) // step + 1
-    if before is None or wanted > cap:
-        rows = venue.candles(symbol, timeframe, since_ms=None, limit=min(WINDOW, cap))
-        return from_rows(symbol, timeframe, rows, now_ms)
-    since_ms = int(before.open_ms[-1])
-    rows = venue.candles(symbol, timeframe, since_ms=since_ms, limit=wanted)
-    return merged(before, from_rows(symbol, timeframe, rows, now_ms))
+    if cached is None or is_stale(cached, now_ms):
+        if isinstance(venue, str):
+            return None
+        result = Refreshed()
+        take(result, timeframe, cached, fetch(venue, symbol, timeframe, cached, now_ms), now_ms)
+        store.write(name, {symbol: result})
+        cached = result.windows.get(timeframe)
+    return None if cached is None else without_flash_prints(cached).candles
 
 
 def _remember(key: str, head: bytes, candles: Candles) -> None:
@@ -217,6 +129,10 @@ def _remember(key: str, head: bytes, candles: Candles) -> None:
 
 def _key(venue: str, symbol: str, timeframe: str) -> str:
     return f"candles:{venue}:{symbol}:{timeframe}"
+
+
+def _notes_key(venue: str, symbol: str) -> str:
+    return f"candles:{venue}:{symbol}:notes"
 
 
 def _head_key(key: str) -> str:

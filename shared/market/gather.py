@@ -1,14 +1,14 @@
-"""Everything the scan needs from outside, in one thread a source and within one deadline.
+"""Everything the scan needs from outside, side by side and within one deadline.
 
-What came in time is used, and the rest is named. A thread that is still waiting when the time is
-up is left alone: its own request time-out ends it, and nobody reads what it brings.
+The first venue is asked for everything, the others for quotes, and for the symbols that the first
+could not serve. What came in time is used, and the rest is named. A thread that is still waiting
+when the time is up is left alone: its own request time-out ends it, and what it brings is not read.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,28 +16,18 @@ from typing import Any
 from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
-from shared.market import candles, microstructure, order_flow, sentiment
-from shared.market.candles import CandleStore, Refreshed, Windows
-from shared.market.flow_state import Flow, fold
-from shared.market.flow_store import FlowStore
+from shared.execution.venues.clients import SIDE_BY_SIDE
+from shared.market import derivatives, microstructure, sentiment
+from shared.market.derivatives import Derivatives
 from shared.market.sentiment import Sentiment
-from shared.market.types import Book, PublicTrade, Quote
+from shared.market.serving import SymbolInputs, serve
+from shared.market.types import Quote
 from shared.run import Run
+
+__all__ = ["Gathered", "SymbolInputs", "gather"]
 
 DEADLINE_S = 10.0
 _PRIMARY_SHARE = 0.6  # of the deadline; the rest is for the venues that take over
-
-
-@dataclass(frozen=True)
-class SymbolInputs:
-    """One symbol's inputs from the one venue that serves it in this minute."""
-
-    venue: str
-    refreshed: Refreshed
-    book: Book
-    trades: list[PublicTrade] | None
-    flow: Flow
-    missing: list[str]
 
 
 @dataclass
@@ -53,6 +43,7 @@ class Gathered:
     by_symbol: dict[str, SymbolInputs] = field(default_factory=dict)
     quotes: dict[str, dict[str, Quote]] = field(default_factory=dict)
     sentiment: Sentiment | None = None
+    derivatives: Derivatives | None = None
     missing: list[str] = field(default_factory=list)
     missing_by_symbol: dict[str, list[str]] = field(default_factory=dict)
 
@@ -65,97 +56,50 @@ def gather(
     deadline_s: float = DEADLINE_S,
 ) -> Gathered:
     """Ask all sources side by side; the first venue for everything, the others for quotes."""
-    watch, store = clock.Stopwatch(), CandleStore(run.cache)
+    watch = clock.Stopwatch()
     gathered = Gathered(missing_by_symbol={symbol: [] for symbol in symbols})
     primary, *others = venues.values()
-    pool = ThreadPoolExecutor(len(venues) + 1, thread_name_prefix="scan")
+    # Each venue has threads of its own, so that one that hangs takes none from another.
+    besides = ThreadPoolExecutor(len(venues) + 1, thread_name_prefix="scan")
     try:
-        asked = {other.name: pool.submit(other.quotes, symbols) for other in others}
-        mood = pool.submit(sentiment.read, run)
-        _serve(run, store, pool, primary, symbols, gathered, _PRIMARY_SHARE * deadline_s)
+        asked = {other.name: besides.submit(other.quotes, symbols) for other in others}
+        mood = besides.submit(sentiment.read, run)
+        perpetuals = besides.submit(derivatives.read, run, symbols)
+        _serve(run, primary, symbols, gathered, _PRIMARY_SHARE * deadline_s)
         for name, future in asked.items():
             _collect_quotes(gathered, name, future, _PRIMARY_SHARE * deadline_s - watch.seconds())
-        for other in others:
+        # One that has not even told its quotes in time would hang again.
+        backups = [other for other in others if asked[other.name].done()]
+        for place, other in enumerate(backups):
             left = [symbol for symbol in symbols if symbol not in gathered.by_symbol]
             if not left:
                 break
-            if not asked[other.name].done():
-                continue  # its client is in use by a thread that still waits
-            _serve(run, store, pool, other, left, gathered, deadline_s - watch.seconds())
+            seconds = (deadline_s - watch.seconds()) / (len(backups) - place)
+            _serve(run, other, left, gathered, seconds)
         _collect_sentiment(gathered, mood, deadline_s - watch.seconds())
+        _collect_derivatives(gathered, perpetuals, deadline_s - watch.seconds())
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        besides.shutdown(wait=False, cancel_futures=True)
     return gathered
 
 
 def _serve(
-    run: Run,
-    store: CandleStore,
-    pool: ThreadPoolExecutor,
-    venue: PublicVenue,
-    symbols: Sequence[str],
-    gathered: Gathered,
-    seconds: float,
+    run: Run, venue: PublicVenue, symbols: Sequence[str], gathered: Gathered, seconds: float
 ) -> None:
-    """Let ``venue`` serve ``symbols`` for at most ``seconds``, and keep its candles."""
+    """Let ``venue`` serve ``symbols``, and name those that it has not served."""
     if seconds <= 0:
         _note(gathered, symbols, f"{venue.name}: no time left")
         return
-    cached = store.read(venue.name, symbols, clock.now_ms())
-    flow_store = FlowStore(run.cache)
-    flows = flow_store.read(venue.name, symbols)
-    served: dict[str, SymbolInputs] = {}
-    refused: dict[str, str] = {}
-    watch = clock.Stopwatch()
-    future = pool.submit(
-        _ask, venue, cached, flows, served, refused, lambda: watch.seconds() < seconds
+    pool: Executor = ThreadPoolExecutor(
+        min(SIDE_BY_SIDE, len(symbols)), thread_name_prefix=f"scan-{venue.name}"
     )
-    with contextlib.suppress(FutureTimeout):  # each symbol that is lacking is named below
-        future.result(timeout=seconds)
-    refreshed: dict[str, Refreshed] = {}
-    for symbol in symbols:
-        inputs = served.get(symbol)
-        if inputs is None:
-            why = refused.get(symbol, "no answer in time")
-            gathered.missing_by_symbol[symbol].append(f"{venue.name}: {why}")
-        else:
-            gathered.by_symbol[symbol] = inputs
-            refreshed[symbol] = inputs.refreshed
-    store.write(venue.name, refreshed)
-    flow_store.write(venue.name, {symbol: gathered.by_symbol[symbol].flow for symbol in refreshed})
-
-
-def _ask(
-    venue: PublicVenue,
-    cached: Mapping[str, Windows],
-    flows: Mapping[str, Flow],
-    served: dict[str, SymbolInputs],
-    refused: dict[str, str],
-    has_time: Callable[[], bool],
-) -> None:
-    for symbol, windows in cached.items():
-        if not has_time():
-            return
-        try:
-            served[symbol] = _inputs(venue, symbol, windows, flows[symbol])
-        except (DataUnavailable, VenueError) as error:
-            refused[symbol] = str(error)
-
-
-def _inputs(venue: PublicVenue, symbol: str, cached: Windows, flow: Flow) -> SymbolInputs:
-    refreshed = candles.refresh(venue, symbol, cached, clock.now_ms())
-    book = venue.book(symbol)
-    microstructure.check(book, clock.now_ms())
-    missing = list(refreshed.missing)
-    trades: list[PublicTrade] | None = None
-    asked_ms = clock.now_ms()
     try:
-        answer = venue.trades(symbol, flow.limit)
-        order_flow.check(answer, clock.now_ms())
-        trades, flow = answer, fold(flow, answer, asked_ms)
-    except (DataUnavailable, VenueError) as error:
-        missing.append(f"order_flow:{error}")
-    return SymbolInputs(venue.name, refreshed, book, trades, flow, missing)
+        served = serve(run, pool, venue, symbols, seconds)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    gathered.by_symbol |= served.inputs
+    for symbol, why in served.refused.items():
+        gathered.missing_by_symbol[symbol].append(f"{venue.name}: {why}")
 
 
 def _collect_quotes(
@@ -189,6 +133,21 @@ def _collect_sentiment(gathered: Gathered, future: Future[Sentiment], seconds: f
         gathered.missing += gathered.sentiment.missing
     except FutureTimeout:
         gathered.missing.append("sentiment:no answer in time")
+
+
+def _collect_derivatives(
+    gathered: Gathered, future: Future[Derivatives | None], seconds: float
+) -> None:
+    try:
+        gathered.derivatives = future.result(timeout=max(seconds, 0))
+    except FutureTimeout:
+        gathered.missing.append("derivatives:no answer in time")
+        return
+    if gathered.derivatives is None:
+        return
+    gathered.missing += gathered.derivatives.failures
+    for symbol, lacking in gathered.derivatives.missing.items():
+        gathered.missing_by_symbol[symbol] += lacking
 
 
 def _note(gathered: Gathered, symbols: Sequence[str], why: str) -> None:
