@@ -93,7 +93,7 @@ def _with_memory(candles: Candles) -> dict[str, float]:
 
 def _quotients(candles: Candles) -> dict[str, float]:
     """RSI and the directional indicators: quotients of averages of moves."""
-    ta, (high, low, close) = functions(), _in_large_units(candles)
+    ta, high, low, close = functions(), candles.high, candles.low, candles.close
     values = {
         "rsi_14": ta.RSI(close, 14).item(-1),
         "adx_14": ta.ADX(high, low, close, 14).item(-1),
@@ -103,18 +103,6 @@ def _quotients(candles: Candles) -> dict[str, float]:
     if close[-1] == close[-2]:
         _drop_unforgotten(values, candles)
     return values
-
-
-def _in_large_units(candles: Candles) -> tuple[Array, Array, Array]:
-    """High, low and close, of a coin below 1 as multiples of a power of two, which is exact.
-
-    TA-Lib takes an average below 1e-14 for zero and then tells an RSI of 0; the moves of a coin
-    of a millionth come near that in a quiet hour.
-    """
-    if (newest := candles.close.item(-1)) >= 1:
-        return candles.high, candles.low, candles.close
-    unit = 2.0 ** (math.frexp(newest)[1] - 10)
-    return candles.high / unit, candles.low / unit, candles.close / unit
 
 
 def _drop_unforgotten(values: dict[str, float], candles: Candles) -> None:
@@ -148,11 +136,7 @@ def _has_ranges(high: Array, low: Array) -> bool:
 
 
 def _bands(candles: Candles) -> dict[str, float]:
-    """Bollinger's bands and the z-score, of the population's deviation as John Bollinger has it.
-
-    TA-Lib's own bands subtract large sums of squares and take a variance below 1e-14 for none,
-    so that a coin of a hundred-thousandth has bands without width.
-    """
+    """Bollinger's bands and the z-score, of the population's deviation as John Bollinger has it."""
     if len(candles) < _AVERAGED:
         return {}
     close = float(candles.close[-1])
