@@ -22,10 +22,12 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from deploy.local.market.funding import NO_HISTORY, FundingHistory, recorded_funding
 from deploy.local.market.source import MarketSource, SourceSpec, open_source
 from deploy.local.wire import control, models, news, slack, snapshots
 from deploy.local.wire.faults.layer import FaultLayer
 from deploy.local.wire.feed import Feed
+from deploy.local.wire.gate import GateFutures
 from deploy.local.wire.incoming import wire_request
 from deploy.local.wire.rules import VENUES
 from deploy.local.wire.sentiment import fear_greed_answer
@@ -34,7 +36,7 @@ from deploy.local.wire.venues.base import Credentials, Personality, WireAnswer, 
 from shared.errors import ConfigurationError, TradingLoopError
 
 _PR_SET_PDEATHSIG = 1
-OTHER_SERVICES = ("openai", "anthropic", "slack", "fng", "news")
+OTHER_SERVICES = ("openai", "anthropic", "slack", "fng", "news", "gate")
 
 
 class Wire:
@@ -49,12 +51,14 @@ class Wire:
         credentials: Mapping[str, Credentials],
         now_ms: int,
         headlines: news.Headlines | None = None,
+        funding: FundingHistory = NO_HISTORY,
     ) -> None:
         self.now_ms = now_ms
         self._headlines = headlines
         self.requests: Counter[str] = Counter()
         self._source = source
         feed = Feed(source, seed)
+        self._gate = GateFutures(feed, funding, source.from_ms)
         self.venues: dict[str, Personality] = {
             name: personality(feed, balances.get(name, {}), credentials.get(name), now_ms)
             for name, personality in personalities().items()
@@ -69,6 +73,8 @@ class Wire:
             app.router.add_route("*", f"/{name}/{{path:.*}}", handler)
         app.router.add_get("/fng/", self.faults.guarded(self._fear_greed))
         app.router.add_get("/news/rss", self.faults.guarded(self._news))
+        futures = "/gate/api/v4/futures/usdt/{endpoint}"
+        app.router.add_get(futures, self.faults.guarded(self._perpetuals))
         app.router.add_routes(control.routes(self))
         for prefix, stand_in in self._stand_ins().items():
             stand_in.middlewares.append(self.faults.middleware())
@@ -130,6 +136,12 @@ class Wire:
         self.requests["news"] += 1
         status, body = news.rss_answer(self._headlines, self.now_ms)
         return web.Response(body=body, status=status, content_type="application/rss+xml")
+
+    async def _perpetuals(self, request: web.Request) -> web.Response:
+        endpoint = request.match_info["endpoint"]
+        self.requests[f"gate {endpoint}"] += 1
+        status, body = self._gate.answer(endpoint, request.query, self.now_ms)
+        return web.Response(body=body, status=status, content_type="application/json")
 
 
 async def serve(wire: Wire, port: int) -> None:
@@ -210,6 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
             now_ms=options.now_ms,
             # A market that was recorded is told no stories of our own.
             headlines=news.invented(options.seed) if spec.kind == "simulated" else None,
+            funding=NO_HISTORY if spec.data_dir is None else recorded_funding(spec.data_dir),
         )
     except TradingLoopError as error:
         # The parent reads this line where it expects the port, and tells the person.

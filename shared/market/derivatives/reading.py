@@ -2,7 +2,8 @@
 
 Funding rates are asked for every 15 minutes and when a period ends, liquidations every 3 minutes;
 between that, the process's memory or Redis answers. After a failure there is a minute's rest. The
-last rate that was paid takes a request a coin: three of them a run, until all are known.
+last rate that was paid takes a request a coin: three of them a run, until all are known, and a coin
+at most once in five minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from shared.run import Run
 FUNDING_EVERY_MS = 900_000
 LIQUIDATIONS_EVERY_MS = 180_000
 REST_MS = 60_000
+PAID_REST_MS = 300_000
 PAID_A_RUN = 3
 _KEY = f"derivatives:{NAME}"
 _TTL_SECONDS = 2 * 3_600
@@ -36,7 +38,8 @@ class Kept(BaseModel):
 
     Attributes:
         bases: the coins that were asked for; one without a contract is not listed.
-        funding_tried_ms, liquidations_tried_ms: when the venue was asked last, answer or not.
+        funding_tried_ms, paid_tried_ms, liquidations_tried_ms: when the venue was asked last,
+            whether it answered or not.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +49,7 @@ class Kept(BaseModel):
     funding_ms: int = 0
     funding_tried_ms: int = 0
     paid: dict[str, Paid] = {}
-    paid_tried_ms: int = 0
+    paid_tried_ms: dict[str, int] = {}
     totals: dict[str, Totals] = {}
     liquidations_ms: int = 0
     liquidations_tried_ms: int = 0
@@ -109,10 +112,10 @@ def _refreshed(
     run: Run, kept: Kept, bases: tuple[str, ...], now_ms: int, failures: list[str]
 ) -> Kept:
     """``kept`` with what is due; the same object where nothing is."""
-    lacking = [base for base in kept.contracts if not _knows_last(kept, base)]
+    lacking = _lacking_last(kept, now_ms)
     if _wants_funding(kept, bases, now_ms):
         kept = _with_funding(Gate(run.config, run.calls), kept, bases, now_ms, failures)
-    elif lacking and not 0 <= now_ms - kept.paid_tried_ms < REST_MS:
+    elif lacking:
         kept = _with_paid(Gate(run.config, run.calls), kept, lacking[:PAID_A_RUN], now_ms, failures)
     if kept.contracts and _wants_liquidations(kept, now_ms):
         kept = _with_liquidations(Gate(run.config, run.calls), kept, now_ms, failures)
@@ -133,8 +136,14 @@ def _wants_liquidations(kept: Kept, now_ms: int) -> bool:
     return is_old and not rests
 
 
-def _knows_last(kept: Kept, base: str) -> bool:
-    return funding.is_last(kept.paid.get(base), kept.contracts[base])
+def _lacking_last(kept: Kept, now_ms: int) -> list[str]:
+    """The coins whose last payment is not known, and was not asked for just now."""
+    return [
+        base
+        for base, contract in kept.contracts.items()
+        if not funding.is_last(kept.paid.get(base), contract)
+        and not 0 <= now_ms - kept.paid_tried_ms.get(base, 0) < PAID_REST_MS
+    ]
 
 
 def _with_funding(
@@ -153,14 +162,13 @@ def _with_funding(
 def _with_paid(
     gate: Gate, kept: Kept, bases: Sequence[str], now_ms: int, failures: list[str]
 ) -> Kept:
-    paid = dict(kept.paid)
-    tried_ms = kept.paid_tried_ms
+    paid, tried_ms = dict(kept.paid), dict(kept.paid_tried_ms)
     for base in bases:
+        tried_ms[base] = now_ms
         try:
             paid[base] = gate.last_funding(base)
         except DataUnavailable as error:
             failures.append(f"derivatives.funding_last:{error}")
-            tried_ms = now_ms
             break
     return kept.model_copy(update={"paid": paid, "paid_tried_ms": tried_ms})
 

@@ -69,6 +69,8 @@ _BODIES: dict[tuple[str, int], Callable[[int, int], Any]] = {
     ("kraken", 429): _fixed({"error": ["EAPI:Rate limit exceeded"]}),
     ("kraken", 500): _fixed({"error": ["EGeneral:Internal error"]}),
     ("kraken", 503): _fixed({"error": ["EService:Unavailable"]}),
+    ("gate", 429): _fixed({"label": "TOO_MANY_REQUESTS", "message": "Request Rate Limit Exceeded"}),
+    ("gate", 500): _fixed({"label": "INTERNAL", "message": "internal server error"}),
     ("openai", 429): _openai("rate_limit_exceeded", "Rate limit reached."),
     ("openai", 500): _openai("server_error", "The server had an error."),
     ("openai", 503): _openai("server_error", "The engine is currently overloaded."),
