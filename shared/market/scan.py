@@ -25,7 +25,6 @@ from shared.market.gather import Gathered, SymbolInputs, gather
 from shared.market.types import Quote
 from shared.run import Export, Run
 
-NOT_BUILT = ("sentiment.funding_rate", "microstructure.liquidations")
 _DIGITS = 8
 
 Market = dict[str, Any]
@@ -94,7 +93,7 @@ def scan(
                 "limit_orders_only": trading.limit_orders_only,
             },
             "universe": universe.as_export(run, chosen),
-            "missing": [*gathered.missing, *NOT_BUILT],
+            "missing": gathered.missing,
         }
     )
     _keep(run, export, prices)
@@ -108,7 +107,8 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
         quotes = {inputs.venue: microstructure.best(inputs.book)} | quotes
         missing += inputs.missing
     minutes = None if inputs is None else inputs.refreshed.windows.get("1m")
-    verdict = crosscheck.judge(quotes, minutes)
+    prints = () if inputs is None else inputs.flash_prints
+    verdict = crosscheck.judge(quotes, minutes, prints)
     evidence = _evidence(inputs, missing, now_ms)
     scored = score.score(evidence)
     missing += [f"ai_score.{name}" for name in scored.missing]
@@ -128,6 +128,7 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
         "microstructure": evidence.microstructure,
         "venues": {v: {"bid": q.bid, "ask": q.ask, "at_ms": q.at_ms} for v, q in quotes.items()},
         "sentiment": mood,
+        "derivatives": _derivatives(symbol, gathered),
         # Rounded before it is compared with the threshold, so that the export tells why.
         "ai_score": None if verdict.anomaly else _compact(scored.value),
         "contributions": scored.contributions,
@@ -142,6 +143,10 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
 
 def _headlines(gathered: Gathered, symbols: Sequence[str]) -> list[dict[str, Any]]:
     return [] if gathered.sentiment is None else gathered.sentiment.newest(symbols)
+
+
+def _derivatives(symbol: str, gathered: Gathered) -> dict[str, Any] | None:
+    return None if gathered.derivatives is None else gathered.derivatives.by_symbol[symbol]
 
 
 def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> score.Evidence:

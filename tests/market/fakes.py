@@ -142,7 +142,9 @@ def healthy_venue(name: str = "binance", *, end_ms: int = NOW_MS, seed: int = 1)
 
 def make_run(ledger: Ledger, *, redis_url: str | None = None, **settings: Any) -> Run:
     """A run of the trading loop that holds its lease."""
-    config = Config.model_validate({"pod": ledger.pod, "symbols": "BTC"} | settings)
+    config = Config.model_validate(
+        {"pod": ledger.pod, "symbols": "BTC", "derivatives_venue": "off"} | settings
+    )
     calls = CallLog()
     epoch = leases.acquire(ledger, "trading_loop", f"trace-{clock.now_ms()}")
     assert epoch is not None
