@@ -1,0 +1,1 @@
+"""Offline work on market data: training and measuring what the loop then evaluates."""

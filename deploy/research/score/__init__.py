@@ -1,0 +1,1 @@
+"""Training and judging the model of the AI score."""

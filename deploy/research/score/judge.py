@@ -1,0 +1,155 @@
+"""The figures of a model on entries that it did not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.research.score import measures
+from deploy.research.score.dataset import Dataset
+from deploy.research.score.measures import Bin, Interval
+from deploy.research.score.plan import Plan, day
+from deploy.research.score.predict import Predicted
+from shared.clock import from_ms
+
+_VOLATILITY_GROUPS = 20
+
+
+@dataclass(frozen=True)
+class Group:
+    """The figures of one symbol or year."""
+
+    name: str
+    entries: int
+    observed: float
+    predicted: float
+    skill: float
+    auc: float | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a stretch of unseen entries says about the model, at the shown costs.
+
+    Attributes:
+        skill: Brier skill against the base rate that was known before, with its interval.
+        skill_in_hindsight: against the stretch's own base rate, which nobody could have known.
+        auc_at_equal_volatility: AUC among entries of like volatility (20 groups): what the model
+            knows besides how much the price will move. 0.5 is nothing.
+        skill_an_hour_late, auc_an_hour_late: for entries an hour after the features.
+        net_return_percent: mean result after costs of all entries; ``_top`` of the tenth with
+            the highest chances.
+    """
+
+    from_day: str
+    to_day: str
+    entries: int
+    observed: float
+    predicted: float
+    base_rate: float
+    brier: float
+    brier_of_base_rate: float
+    skill: Interval
+    skill_in_hindsight: Interval
+    log_loss: float
+    log_loss_of_base_rate: float
+    auc: float | None
+    auc_at_equal_volatility: float | None
+    boosting_skill: float
+    boosting_auc: float | None
+    skill_an_hour_late: float
+    auc_an_hour_late: float | None
+    net_return_percent: float
+    net_return_percent_top: float
+    observed_top: float
+    reliability: list[Bin]
+    by_symbol: list[Group]
+    by_year: list[Group]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def judge(data: Dataset, predicted: Predicted, plan: Plan, seed: int) -> Judgement:
+    """All figures of a stretch."""
+    rows, chances, reference = predicted.rows, predicted.chances, predicted.reference
+    won, at_ms = data.won[rows, plan.shown], data.at_ms[rows]
+    net_percent = 100 * data.net_return[rows, plan.shown]
+    late, won_late = data.late[rows], data.won_late[rows, plan.shown]
+
+    def interval(against: NDArray[np.float64] | float) -> Interval:
+        return measures.skill_interval(
+            chances,
+            against,
+            won,
+            at_ms,
+            block_days=plan.block_days,
+            samples=plan.bootstraps,
+            seed=seed,
+        )
+
+    return Judgement(
+        from_day=day(int(at_ms.min())),
+        to_day=day(int(at_ms.max())),
+        entries=len(rows),
+        observed=float(won.mean()),
+        predicted=float(chances.mean()),
+        base_rate=float(reference.mean()),
+        brier=measures.brier(chances, won),
+        brier_of_base_rate=measures.brier(reference, won),
+        skill=interval(reference),
+        skill_in_hindsight=interval(float(won.mean())),
+        log_loss=measures.log_loss(chances, won),
+        log_loss_of_base_rate=measures.log_loss(reference, won),
+        auc=measures.auc(chances, won),
+        auc_at_equal_volatility=measures.auc_within(chances, won, _by_volatility(data, rows)),
+        boosting_skill=measures.skill(predicted.boosted, reference, won),
+        boosting_auc=measures.auc(predicted.boosted, won),
+        skill_an_hour_late=measures.skill(chances[late], reference[late], won_late[late]),
+        auc_an_hour_late=measures.auc(chances[late], won_late[late]),
+        net_return_percent=float(net_percent.mean()),
+        net_return_percent_top=float(net_percent[predicted.top].mean()),
+        observed_top=float(won[predicted.top].mean()),
+        reliability=measures.reliability(chances, won),
+        by_symbol=list(_groups(predicted, won, data.symbol[rows], data.symbols)),
+        by_year=list(_by_year(predicted, won, at_ms)),
+    )
+
+
+def _by_volatility(data: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    volatility = data.volatility[rows]
+    edges = np.quantile(volatility, np.linspace(0, 1, _VOLATILITY_GROUPS + 1)[1:-1])
+    return np.searchsorted(edges, volatility, side="right")
+
+
+def _by_year(
+    predicted: Predicted, won: NDArray[np.bool_], at_ms: NDArray[np.int64]
+) -> Iterator[Group]:
+    years = np.array([from_ms(int(moment)).year for moment in at_ms])
+    names, position = np.unique(years, return_inverse=True)
+    return _groups(predicted, won, position, tuple(str(name) for name in names))
+
+
+def _groups(
+    predicted: Predicted,
+    won: NDArray[np.bool_],
+    position: NDArray[np.int64],
+    names: tuple[str, ...],
+) -> Iterator[Group]:
+    for number, name in enumerate(names):
+        chosen = position == number
+        if not chosen.any():
+            continue
+        chances, outcome = predicted.chances[chosen], won[chosen]
+        yield Group(
+            name=name,
+            entries=int(chosen.sum()),
+            observed=float(outcome.mean()),
+            predicted=float(chances.mean()),
+            skill=measures.skill(chances, predicted.reference[chosen], outcome),
+            auc=measures.auc(chances, outcome),
+        )

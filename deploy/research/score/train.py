@@ -1,0 +1,167 @@
+"""From candles to a model and the report on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deploy.research.score.dataset import Dataset, build
+from deploy.research.score.fit import Fitted
+from deploy.research.score.folds import Fold
+from deploy.research.score.judge import Judgement, judge
+from deploy.research.score.plan import Plan, day
+from deploy.research.score.predict import Predicted, predict_history, predict_unseen
+from shared.errors import DataUnavailable
+from shared.market.score_model import SCHEMA, ScoreModel, identity
+from shared.market.types import Candles
+
+_DIGITS = 7
+_QUANTILES = 100
+RANK_THRESHOLD = 0.7
+"""The document's threshold, which is compared with the rank."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model as it is written, and how it was judged.
+
+    Attributes:
+        history: the walk-forward before the unseen stretch.
+        unseen: the stretch that the written model has never met.
+        ranked_high: share of its entries with a rank above ``RANK_THRESHOLD``; ``None`` for a
+            model without skill, which ranks nothing.
+    """
+
+    document: dict[str, Any]
+    history: Judgement
+    unseen: Judgement
+    ranked_high: float | None
+
+    @property
+    def skill(self) -> bool:
+        return bool(self.document["skill"])
+
+
+def train_model(
+    hours: dict[str, Candles],
+    plan: Plan,
+    *,
+    exchange: str,
+    command: str,
+    seed: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Trained:
+    """Learn, judge, and write down what can be stood by.
+
+    The model has skill if the whole 95 % interval of its Brier skill lies above zero, in the
+    walk-forward as well as in the unseen stretch. Otherwise the base rate is written.
+
+    Raises:
+        DataUnavailable: too little data, named.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        data = build(hours, plan, progress)
+        _check(data, plan)
+        past = predict_history(data, plan, seed, progress)
+        progress(f"unseen: {day(plan.unseen_from_ms)} to {day(plan.until_ms)}")
+        latest, fitted, fold = predict_unseen(data, plan, seed)
+        history, unseen = judge(data, past, plan, seed), judge(data, latest, plan, seed)
+    skill = history.skill.above_zero and unseen.skill.above_zero
+    document = _document(fitted if skill else without_skill(fitted), skill, data, fold, plan)
+    document |= {
+        "rank_quantiles": _quantiles(past),
+        "trained": document["trained"] | {"exchange": exchange, "command": command, "seed": seed},
+        "out_of_sample": {"walk_forward": _short(history), "unseen": _short(unseen)},
+    }
+    document = _rounded(document)
+    document["model"] = identity(document)
+    ScoreModel.model_validate(document)
+    return Trained(document, history, unseen, _ranked_high(document, latest) if skill else None)
+
+
+def without_skill(fitted: Fitted) -> Fitted:
+    """The model that says the base rate of the costs, whatever the market does."""
+    logits = np.log(fitted.base_rates / (1 - fitted.base_rates))
+    return Fitted(
+        names=("base_rate",),
+        low=np.array([logits.min()]),
+        high=np.array([logits.max()]),
+        mean=np.zeros(1),
+        scale=np.ones(1),
+        coefficients=np.ones(1),
+        intercept=0.0,
+        base_rates=fitted.base_rates,
+        strength=fitted.strength,
+    )
+
+
+def _check(data: Dataset, plan: Plan) -> None:
+    unseen = int((data.at_ms >= plan.unseen_from_ms).sum())
+    if unseen < plan.smallest_training // 4:
+        raise DataUnavailable(
+            f"entries from {day(plan.unseen_from_ms)} on, to judge the model: expected at least "
+            f"{plan.smallest_training // 4}, was {unseen}"
+        )
+
+
+def _document(fitted: Fitted, skill: bool, data: Dataset, fold: Fold, plan: Plan) -> dict[str, Any]:
+    columns = (fitted.low, fitted.high, fitted.mean, fitted.scale, fitted.coefficients)
+    keys = ("low", "high", "mean", "scale", "coefficient")
+    return {
+        "schema_version": SCHEMA,
+        "skill": skill,
+        "exits": {
+            "take_profit_percent": plan.exits.take_profit_percent,
+            "stop_percent": plan.exits.stop_percent,
+            "hours": plan.exits.hours,
+        },
+        "intercept": fitted.intercept,
+        "features": [
+            {"name": name} | {key: float(c[i]) for key, c in zip(keys, columns, strict=True)}
+            for i, name in enumerate(fitted.names)
+        ],
+        "base_rates": [
+            [float(cost), float(rate)]
+            for cost, rate in zip(plan.costs_bps, fitted.base_rates, strict=True)
+        ],
+        "rank_cost_bps": float(plan.shown_cost_bps),
+        "trained": {
+            "symbols": list(data.symbols),
+            "from_ms": int(data.at_ms[fold.train].min()),
+            "until_ms": int(data.at_ms[fold.train].max()) + plan.horizon_ms,
+            "entries": len(fold.train),
+        },
+    }
+
+
+def _quantiles(predicted: Predicted) -> list[float]:
+    values = np.quantile(predicted.chances, np.linspace(0, 1, _QUANTILES + 1))
+    return [float(value) for value in values]
+
+
+def _ranked_high(document: dict[str, Any], predicted: Predicted) -> float:
+    quantiles = document["rank_quantiles"]
+    threshold = quantiles[round(RANK_THRESHOLD * _QUANTILES)]
+    return float((predicted.chances > threshold).mean())
+
+
+def _short(judgement: Judgement) -> dict[str, Any]:
+    """What is worth carrying in the model's file."""
+    whole = judgement.as_dict()
+    return {name: value for name, value in whole.items() if not isinstance(value, list)}
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to seven significant digits: what differs beyond is arithmetic, not knowledge."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value

@@ -1,0 +1,153 @@
+"""The AI score: the chance that a long entry now ends at its target, after costs.
+
+The event is the one of ``shared.market.barrier``. The chance comes from a logistic model that
+``trading-loop train`` fits to recorded candles and judges on later ones; its file tells how good
+it is. Candles enter through ``shared.market.features``, the order book through the costs of a
+round trip. The contributions, intercept included, sum to the logit.
+
+A feature without a value contributes nothing, as if it were average, and is named; where the
+absent ones hold more than a quarter of all weight, or the costs are not known, there is no score.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.market.barrier import ExitRules, driftless_logit
+from shared.market.features import Newest
+from shared.market.score_model import COST_FEATURES, ScoreModel, shipped
+
+MAX_MISSING_SHARE = 0.25  # of the sum of absolute coefficients
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a score is made of: features of candles, and the costs of a round trip."""
+
+    market: Newest
+    cost_bps: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A chance, and how it came about.
+
+    Attributes:
+        value: the probability; ``None`` where too much was missing.
+        rank: the share of ordinary entries (unseen ones of the training's report, at its
+            reference costs) whose probability was lower, 0 to 1; ``None`` without a value, and
+            where the model has no skill, because then all entries are alike.
+        contributions: to the logit, by feature.
+        missing: the features without a value, or ``cost``.
+        calibrated: whether ``value`` may be read as a frequency.
+        uncalibrated_because: why not.
+        at_ms: the close of the newest candle that it knows.
+        model: which model spoke.
+    """
+
+    value: float | None
+    rank: float | None
+    contributions: dict[str, float]
+    missing: list[str]
+    calibrated: bool
+    uncalibrated_because: list[str]
+    at_ms: int | None
+    model: str
+
+
+def score(evidence: Evidence, exits: ExitRules, model: ScoreModel | None = None) -> Score:
+    """Score a symbol's moment for a long entry.
+
+    Args:
+        exits: the pod's own. The probability is always that of the model's exits; where the
+            pod's differ, it is not ``calibrated``.
+        model: the shipped one unless told.
+    """
+    model = shipped() if model is None else model
+    values = evidence.market.values | _of_costs(evidence, model)
+    contributions, missing, lacking = {"intercept": model.intercept}, [], 0.0
+    for feature in model.features:
+        if feature.name in values:
+            contributions[feature.name] = feature.contribution(values[feature.name])
+        else:
+            missing.append(feature.name)
+            lacking += abs(feature.coefficient)
+    if evidence.cost_bps is None:
+        missing.insert(0, "cost")
+    total = sum(abs(feature.coefficient) for feature in model.features)
+    known = evidence.cost_bps is not None and lacking <= MAX_MISSING_SHARE * total
+    value = _probability(sum(contributions.values())) if known else None
+    reasons = _reasons(evidence.cost_bps, missing, exits, model)
+    return Score(
+        value=value,
+        rank=_rank(value, model),
+        contributions=contributions,
+        missing=missing,
+        calibrated=value is not None and not reasons,
+        uncalibrated_because=reasons,
+        at_ms=evidence.market.at_ms,
+        model=model.model,
+    )
+
+
+def base_rate_logit(cost_bps: float, model: ScoreModel) -> float:
+    """Log-odds of all training entries at some costs, between the costs that were looked at."""
+    costs, rates = zip(*model.base_rates, strict=True)
+    logits = [math.log(rate / (1 - rate)) for rate in rates]
+    return float(np.interp(cost_bps, costs, logits))
+
+
+def _of_costs(evidence: Evidence, model: ScoreModel) -> dict[str, float]:
+    """``COST_FEATURES``, as far as they can be had, at costs that the model has learned."""
+    if evidence.cost_bps is None:
+        return {}
+    base_rate, driftless_odds = COST_FEATURES
+    cost = min(max(evidence.cost_bps, model.base_rates[0][0]), model.base_rates[-1][0])
+    values = {base_rate: base_rate_logit(cost, model)}
+    volatility = evidence.market.values.get("volatility")
+    if volatility is not None:
+        share = np.array([math.exp(volatility) / 100])
+        logit = driftless_logit(share, np.array([cost]), model.exits.rules())
+        values[driftless_odds] = float(logit[0])
+    return values
+
+
+def _reasons(
+    cost_bps: float | None, missing: list[str], exits: ExitRules, model: ScoreModel
+) -> list[str]:
+    reasons = []
+    expected = model.exits.rules()
+    if exits != expected:
+        reasons.append(f"exits: expected {_shown(expected)}, was {_shown(exits)}")
+    lowest, highest = model.base_rates[0][0], model.base_rates[-1][0]
+    if cost_bps is not None and not lowest <= cost_bps <= highest:
+        reasons.append(f"cost_bps: expected {lowest:g}..{highest:g}, was {cost_bps:.4g}")
+    if missing:
+        reasons.append(f"missing: {', '.join(missing)}")
+    return reasons
+
+
+def _shown(exits: ExitRules) -> str:
+    return f"+{exits.take_profit_percent:g} % -{exits.stop_percent:g} % {exits.hours:g} h"
+
+
+def _rank(value: float | None, model: ScoreModel) -> float | None:
+    """Where a probability stands among the quantiles, in proportion between two of them."""
+    if value is None or not model.skill:
+        return None
+    quantiles = model.rank_quantiles
+    above = bisect_left(quantiles, value)
+    if above == 0:
+        return 0.0
+    if above == len(quantiles):
+        return 1.0
+    low, high = quantiles[above - 1], quantiles[above]
+    return (above - 1 + (value - low) / (high - low)) / (len(quantiles) - 1)
+
+
+def _probability(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0

@@ -1,0 +1,137 @@
+"""The AI score's model as a file: what training writes and the scanner reads."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import ConfigurationError
+from shared.market.barrier import ExitRules
+
+SCHEMA = 1
+COST_FEATURES = ("base_rate", "driftless_odds")
+"""Made of the costs: ``base_rate`` is the log-odds of all training entries at these costs,
+``driftless_odds`` those of ``shared.market.barrier`` at the present volatility."""
+
+_FILE = "score_model.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FeatureWeight(_Part):
+    """How one feature enters: cut to ``low..high``, less ``mean``, over ``scale``."""
+
+    name: str
+    low: float
+    high: float
+    mean: float
+    scale: float = Field(gt=0)
+    coefficient: float
+
+    def contribution(self, value: float) -> float:
+        """What a value adds to the logit."""
+        cut = min(max(value, self.low), self.high)
+        return self.coefficient * (cut - self.mean) / self.scale
+
+
+class Exits(_Part):
+    take_profit_percent: float = Field(gt=0)
+    stop_percent: float = Field(gt=0)
+    hours: float = Field(gt=0)
+
+    def rules(self) -> ExitRules:
+        return ExitRules(self.take_profit_percent, self.stop_percent, self.hours)
+
+
+class Training(_Part):
+    """Where a model comes from: ``until_ms`` is the newest moment that it has learned from."""
+
+    exchange: str
+    symbols: list[str]
+    from_ms: int
+    until_ms: int
+    entries: int
+    command: str
+    seed: int
+
+
+class ScoreModel(_Part):
+    """A logistic model over ``features``.
+
+    Attributes:
+        model: the beginning of the SHA-256 of the rest.
+        skill: whether unseen data showed any; without it ``base_rate`` alone has a weight, and
+            the score is the base rate of the costs.
+        base_rates: share of training entries that ended with the event, by costs in bps.
+        rank_quantiles: of the probabilities that unseen entries were given, at ``rank_cost_bps``,
+            from the lowest to the highest in equal shares.
+        out_of_sample: figures of the report, for people.
+    """
+
+    schema_version: Literal[1]
+    model: str
+    skill: bool
+    exits: Exits
+    intercept: float
+    features: list[FeatureWeight] = Field(min_length=1)
+    base_rates: list[tuple[float, float]] = Field(min_length=2)
+    rank_cost_bps: float
+    rank_quantiles: list[float] = Field(min_length=2)
+    trained: Training
+    out_of_sample: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ScoreModel:
+        costs = [cost for cost, _ in self.base_rates]
+        if any(later <= sooner for sooner, later in zip(costs, costs[1:], strict=False)):
+            raise ValueError(f"base_rates: expected ascending costs, was {costs}")
+        if not all(0 < rate < 1 for _, rate in self.base_rates):
+            raise ValueError(f"base_rates: expected rates within 0..1, was {self.base_rates}")
+        if sorted(self.rank_quantiles) != self.rank_quantiles:
+            raise ValueError("rank_quantiles: expected ascending values")
+        return self
+
+
+def parse(text: str) -> ScoreModel:
+    """A model from its JSON.
+
+    Raises:
+        ConfigurationError: names the field, its value and what was expected.
+    """
+    try:
+        document = json.loads(text)
+        model = ScoreModel.model_validate(document)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"score model: expected JSON, {error}") from None
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}, "
+            f"was {problem['input']!r:.80}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(f"score model: {'; '.join(problems)}") from None
+    if model.model != identity(document):
+        raise ConfigurationError(
+            f"score model: model: expected {identity(document)}, was {model.model}: "
+            "the file was changed after training"
+        )
+    return model
+
+
+def identity(document: dict[str, Any]) -> str:
+    """What a model is called: the beginning of a hash over everything but the name."""
+    rest = {key: value for key, value in document.items() if key != "model"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def shipped() -> ScoreModel:
+    """The model that belongs to this version of the code."""
+    return parse((resources.files("shared.market") / _FILE).read_text(encoding="utf-8"))
