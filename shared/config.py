@@ -135,6 +135,8 @@ class Config(BaseModel):
     enable_auto_optimization: bool = True
     log_level: Literal["verbose", "debug", "info", "warning", "error"] = "verbose"
     database_url: SecretStr | None = None
+    # Scans and candles; candles that fill an indicator's window stay longer, see market/history
+    retention_days: Annotated[int, Field(ge=7, le=3650)] = 90
     redis_url: SecretStr | None = None
     request_timeout_ms: Annotated[int, Field(ge=100, le=20_000)] = 8_000
     slack_bot_token: SecretStr | None = None

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import clock
-from shared.analysis import benchmarks, insight, performance, weights
+from shared.analysis import benchmarks, housekeeping, insight, performance, weights
 from shared.analysis.performance import Week
 from shared.errors import DataUnavailable, ModelUnavailable
 from shared.ledger import alerts, parameters
@@ -37,10 +37,10 @@ class _Learned:
 
 
 def analyse(run: Run) -> Export:
-    """``{performance, optimizations, recommendations, nextReview}``; stores and alerts.
+    """``{performance, optimizations, recommendations, housekeeping, nextReview}``; stores, alerts.
 
     Raises:
-        LedgerUnavailable, LeaseLost: nothing was stored.
+        LedgerUnavailable, LeaseLost: nothing was stored, or only the candles were not.
     """
     week = performance.load(run.ledger, run.config.quote_currency)
     measured = performance.measure(week)
@@ -57,10 +57,12 @@ def analyse(run: Run) -> Export:
         run.guard()
         _store(run.ledger, measured, recommendations, optimizations)
         _alert(run, measured)
+    kept = housekeeping.keep_house(run)
     return {
         "performance": measured,
         "optimizations": optimizations,
         "recommendations": recommendations,
+        "housekeeping": kept,
         "nextReview": clock.to_ms(clock.now() + REVIEW_EVERY),
     }
 
