@@ -31,6 +31,7 @@ _ORDER = (
     "orders",
     "dashboard",
     "scan",
+    "universe",
     "halt",
     "rearm",
     "cancel",

@@ -169,3 +169,8 @@ def ever_chosen(ledger: Ledger, symbols: Sequence[str]) -> set[str]:
         (ledger.pod, clock.now() - timedelta(days=45), list(symbols)),
     )
     return {row["member"] for row in rows}
+
+
+def forget_progress(ledger: Ledger) -> None:
+    """Let the next choice begin anew."""
+    ledger.execute("DELETE FROM universe_choices WHERE pod = %s", (ledger.pod,))
