@@ -1,34 +1,30 @@
 """Runs of a workflow as Pipedream does them: exports, logs, errors, pauses, timeout, price.
 
-This is the fast mode: steps run from their source modules, in this process, without a memory
-limit. A step cannot be stopped at any line here, so a run that takes longer than its timeout is
-run to its end and then counts as failed. Durations are the machine's, by its monotonic clock,
-whatever time a replay tells: a slow machine fails runs that Pipedream would not.
+An engine runs the steps' code: in the fast mode this process, which can stop no step, so that a
+run which takes longer than its timeout is run to its end and then counts as failed; in the
+faithful mode a process of the workflow's own, which is killed. Durations are the machine's, by its
+monotonic clock, whatever time a replay tells: a slow machine fails runs that Pipedream would not.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-import traceback
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from deploy.local import exports, logs
+from deploy.local import exports
 from deploy.local.data_store import DataStore
+from deploy.local.engines import Called, Engine, InProcess
 from deploy.local.flow import Ending, FlowState, Pause, PausedRuns
 from deploy.local.manifest import Project, Step, Workflow
 from deploy.local.pd import Pipedream, RunState
 from deploy.local.results import StepResult, WorkflowResult, cancelled, price
 from shared import clock
-from shared.errors import ConfigurationError
+from shared.clock import Stopwatch
 
-Handler = Callable[[Any], Any]
 JsonObject = dict[str, Any]
 
 
@@ -52,24 +48,28 @@ class Platform:
     Args:
         project: the workflows and limits.
         accounts: the connected accounts, name to ``$auth`` fields; a step sees those it declares.
+        engine: who runs the code; by default this process, the fast mode.
 
     Attributes:
         paused: the runs that wait; see ``deploy.local.flow`` for who continues them.
     """
 
-    def __init__(self, project: Project, accounts: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        accounts: Mapping[str, Mapping[str, str]],
+        engine: Engine | None = None,
+    ) -> None:
         self._project = project
+        self._engine = engine or InProcess(project.root)
         self._accounts = accounts
         self._data_stores: dict[str, DataStore] = {}
-        self._handlers: dict[Path, Handler] = {}
         self._continued: deque[WorkflowResult] = deque()
         self.paused: PausedRuns[_Run] = PausedRuns(self._go_on)
 
     def load_all(self) -> None:
         """Load every step now, so that a step that cannot be loaded is found before any runs."""
-        for workflow in self._project.workflows:
-            for step in workflow.steps:
-                self._handler(step)
+        self._engine.load_all(self._project.workflows)
 
     def run_workflow(
         self, workflow: Workflow, event: JsonObject, context: JsonObject
@@ -95,8 +95,9 @@ class Platform:
         state, flow = run.state, run.state.flow
         segment = flow.segment
         results: list[StepResult] = []
+        engine_run = self._engine.begin(run.workflow)
         for step in run.workflow.steps[run.next_step :]:
-            results.append(self._run_step(step, state))
+            results.append(self._run_step(step, run, engine_run, watch))
             if results[-1].error is not None or flow.exit_reason is not None:
                 flow.pause = None
                 break
@@ -105,6 +106,7 @@ class Platform:
                 break
             self._leave_step(flow)
             run.next_step += 1
+        self._engine.end(engine_run)
         seconds = watch.seconds()
         result = WorkflowResult(
             workflow=run.workflow.name,
@@ -152,29 +154,27 @@ class Platform:
         _begin_segment(run, pause, ending)
         self._run_segment(run)
 
-    def _run_step(self, step: Step, state: RunState) -> StepResult:
-        watch = clock.Stopwatch()
-        carried = "{}"
-        error: Exception | None = None
-        trace: str | None = None
-        with logs.capture() as printed:
+    def _run_step(self, step: Step, run: _Run, engine_run: object, watch: Stopwatch) -> StepResult:
+        state, step_watch = run.state, clock.Stopwatch()
+        pd = Pipedream(state, self._inputs(step), self.paused)
+        left = run.workflow.settings.timeout_seconds - watch.seconds()
+        called = self._engine.call(engine_run, step, pd, left)
+        carried, error, trace = "{}", called.error, called.traceback
+        if error is None:
             try:
-                pd = Pipedream(state, self._inputs(step), self.paused)
-                returned = self._handler(step)(pd)
-                carried = self._carry(step, pd.exported, returned, state)
-                self._charge(exports.size(printed.getvalue()), state)
-            except Exception as caught:  # noqa: BLE001 - the platform reports whatever a step raises
-                error, trace = caught, traceback.format_exc()
+                carried = self._carry(called, state)
+            except PayloadLimitExceeded as exceeded:
+                error, trace = exceeded, f"{type(exceeded).__name__}: {exceeded}"
         return StepResult(
-            step.namespace, watch.milliseconds(), carried, printed.getvalue(), error, trace
+            step.namespace, step_watch.milliseconds(), carried, called.printed, error, trace
         )
 
-    def _carry(self, step: Step, exported: JsonObject, returned: Any, state: RunState) -> str:
-        values = exported if returned is None else exported | {"$return_value": returned}
+    def _carry(self, called: Called, state: RunState) -> str:
         texts = []
-        for name, value in values.items():
-            texts.append(f"{json.dumps(name)}:{exports.encode(value, step.namespace, name)}")
+        for name, text in called.exports.items():
+            texts.append(f"{json.dumps(name)}:{text}")
             self._charge(exports.size(texts[-1]), state)
+        self._charge(exports.size(called.printed), state)
         return f"{{{','.join(texts)}}}"
 
     def _charge(self, size: int, state: RunState) -> None:
@@ -195,12 +195,6 @@ class Platform:
         for name in step.data_stores:
             inputs[name] = self._data_stores.setdefault(name, DataStore(name))
         return inputs
-
-    def _handler(self, step: Step) -> Handler:
-        path = self._project.root / step.file
-        if path not in self._handlers:
-            self._handlers[path] = _load(path, step.namespace)
-        return self._handlers[path]
 
 
 def _begin_segment(run: _Run, pause: Pause, ending: Ending) -> None:
@@ -226,25 +220,3 @@ def _begin_segment(run: _Run, pause: Pause, ending: Ending) -> None:
     state.steps["trigger"] = exports.encode(trigger, "trigger", "context")
     state.payload_bytes = sum(exports.size(text) for text in state.steps.values())
     state.response, state.emails = None, []
-
-
-def _load(path: Path, namespace: str) -> Handler:
-    """The ``handler`` of a step's source file.
-
-    Raises:
-        ConfigurationError: there is no such file, or it defines no handler.
-    """
-    name = f"_pipedream_step_{namespace}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise ConfigurationError(
-            f"{path}: expected the file of the step {namespace}, there is none"
-        )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    handler = getattr(module, "handler", None)
-    if not callable(handler):
-        raise ConfigurationError(f"{path}: expected a function handler(pd), there is none")
-    loaded: Handler = handler
-    return loaded

@@ -46,6 +46,7 @@ class ReplayOptions:
     Attributes:
         port: where the dashboard is served; ``None`` serves none.
         realtime: wait for every minute, instead of going as fast as it can.
+        faithful: see ``SessionOptions``; it has a ledger of its own.
     """
 
     spec: SourceSpec
@@ -54,12 +55,14 @@ class ReplayOptions:
     models: Models
     port: int | None
     realtime: bool
+    faithful: bool = False
 
     @property
     def database(self) -> str:
         """The ledger's database, the same for the same arguments and build."""
+        mode = ("faithful",) if self.faithful else ()
         return resume.database_name(
-            self.spec.to_json(), self.profile, str(self.capital_quote), self.models, VERSION
+            self.spec.to_json(), self.profile, str(self.capital_quote), self.models, VERSION, *mode
         )
 
 

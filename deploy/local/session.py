@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from deploy.local import accounts, events, manifest, resume, venue_check
+from deploy.local.engines import Engine, InProcess
 from deploy.local.market.source import SourceSpec
 from deploy.local.platform import Platform, WorkflowResult
 from deploy.local.scheduler import Tick
@@ -37,6 +38,8 @@ class SessionOptions:
         database: name of the ledger's database; see ``resume.prepare``.
         models: with ``none`` no model has a key, so that the ensemble decides.
         fresh: start with an empty ledger even where there is one to go on from.
+        faithful: run bundles in processes with the platform's limits; ``paced`` is whether their
+            time goes on as fast as the machine's.
         root: the project whose workflows run.
     """
 
@@ -46,6 +49,8 @@ class SessionOptions:
     capital_quote: Decimal = Decimal(10_000)
     models: Models = "stand-in"
     fresh: bool = False
+    faithful: bool = False
+    paced: bool = False
     folder: Path = DEFAULT_FOLDER
     root: Path = PROJECT
 
@@ -58,8 +63,10 @@ class LocalSession:
             real venues and models, and ``ENABLE_LIVE_TRADING``, are replaced: a session sends
             nothing to the outside. ``DATABASE_URL`` and ``REDIS_URL`` name servers to use in
             place of embedded ones; the ledger is a database of its own on that server.
+        say: is told what takes long.
 
     Attributes:
+        engine: who runs the steps' code.
         position: how far the ledger had come when the session began.
         earlier_fills: venue and trade id of the fills that it had then, which the stand-ins of
             this session have never seen.
@@ -74,8 +81,14 @@ class LocalSession:
     position: resume.Position
     earlier_fills: frozenset[tuple[str, str]]
 
-    def __init__(self, options: SessionOptions, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        options: SessionOptions,
+        variables: Mapping[str, str],
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.options = options
+        self._say = say
         self.project = manifest.load(options.root)
         given = {name: variables[name] for name in config.VARIABLES if variables.get(name)}
         own_servers = "DATABASE_URL" not in given and "REDIS_URL" not in given
@@ -198,8 +211,20 @@ class LocalSession:
         self._variables |= self._addresses(url)
         self.settings = config.load(self._variables)
         self._stack.enter_context(_environment(self._variables))
-        self.platform = Platform(self.project, accounts.connected(self._variables))
+        self.engine = self._start_engine()
+        self._stack.callback(self.engine.close)
+        self.platform = Platform(self.project, accounts.connected(self._variables), self.engine)
         self.platform.load_all()
+
+    def _start_engine(self) -> Engine:
+        options = self.options
+        if not options.faithful:
+            return InProcess(self.project.root)
+        from deploy.local.faithful import start
+
+        return start.engine(
+            self.project, self._variables, options.folder, self._say, paced=options.paced
+        )
 
     def _start_from_ledger(self) -> None:
         """Take up time and balances from the ledger, and start the stand-ins from there."""

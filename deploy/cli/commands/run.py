@@ -47,6 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--port", type=_port, default=8080, help="of the dashboard; default: 8080")
     parser.add_argument("--realtime", action="store_true", help="a minute takes a minute")
+    parser.add_argument(
+        "--faithful",
+        action="store_true",
+        help="run the bundles, each workflow in a process with Pipedream's limits",
+    )
     parser.add_argument("--fresh", action="store_true", help="start anew, forget a stopped run")
     parser.set_defaults(handler=handler)
 
@@ -81,6 +86,7 @@ def handler(args: argparse.Namespace) -> int:
         models=args.models,
         port=None if args.no_serve else args.port,
         realtime=args.realtime,
+        faithful=args.faithful,
     )
     session_options = SessionOptions(
         spec=spec,
@@ -89,9 +95,11 @@ def handler(args: argparse.Namespace) -> int:
         capital_quote=args.capital,
         models=args.models,
         fresh=args.fresh,
+        faithful=args.faithful,
+        paced=args.realtime,
         root=servers.PROJECT,
     )
-    with LocalSession(session_options, variables) as session:
+    with LocalSession(session_options, variables, console.print) as session:
         replay = Replay(session, options, console)
         with replay.serving():
             outcome = replay.run()

@@ -1,0 +1,1 @@
+"""The faithful mode: bundles in processes of their own, in the pinned environment, with limits."""

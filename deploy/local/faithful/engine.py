@@ -1,0 +1,302 @@
+"""Runs a workflow's steps from their bundles, in a process that has the platform's limits.
+
+A run takes a warm process of its workflow where one is idle, and starts a cold one where none is:
+two runs at once have two processes. A process that takes more memory than the workflow has, or
+more time, is killed at whatever line it is in. One that was idle for five minutes of the loop's
+time is gone, as on Pipedream (https://pipedream.com/docs/workflows/limits).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.local.data_store import DataStore
+from deploy.local.engines import Called
+from deploy.local.manifest import Step, Workflow
+from deploy.local.pd import Pipedream
+from deploy.pipedream.build import Build
+from shared import clock, errors
+from shared.errors import ConfigurationError
+
+IDLE_MS = 5 * 60_000
+_WORKER = Path(__file__).with_name("worker.py")
+_LOOK_EVERY_S = 0.02
+_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+class StepKilled(Exception):
+    """The platform ended the process: of its time, of its memory, or from outside."""
+
+
+class StepFailed(Exception):
+    """A step raised an error of a class that this process does not know."""
+
+
+@dataclass
+class Tally:
+    """What the engine saw of one workflow.
+
+    Attributes:
+        cold: how many processes were started.
+        peak_kib: the largest resident size of any of them.
+    """
+
+    cold: int = 0
+    runs: int = 0
+    killed: int = 0
+    peak_kib: int = 0
+
+
+@dataclass
+class _Process:
+    """A worker. ``used_at_ms`` is the loop's time, not the machine's."""
+
+    popen: subprocess.Popen[bytes]
+    connection: socket.socket
+    scratch: tempfile.TemporaryDirectory[str]
+    used_at_ms: int
+    buffer: bytes = b""
+
+
+@dataclass
+class _Run:
+    workflow: Workflow
+    process: _Process
+    alive: bool = True
+
+
+@dataclass
+class FaithfulEngine:
+    """See the module.
+
+    Args:
+        python: an interpreter of the pinned environment.
+        build: the bundles.
+        folder: where ``build`` was written to.
+        variables: the environment of every process; nothing else is in it.
+        virtual: whether ``shared.clock`` tells a replay's time; ``paced``: at the machine's pace.
+        kill_at_line: asked before each step; a number lets the process die there.
+    """
+
+    python: Path
+    build: Build
+    folder: Path
+    variables: Mapping[str, str]
+    virtual: bool = True
+    paced: bool = False
+    kill_at_line: Callable[[Step], int | None] = field(default=lambda step: None)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    _idle: dict[str, list[_Process]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def load_all(self, workflows: tuple[Workflow, ...]) -> None:
+        """Raises ``ConfigurationError`` where a step has no bundle."""
+        for workflow in workflows:
+            for step in workflow.steps:
+                path = self._bundle(workflow, step)
+                if not path.is_file():
+                    raise ConfigurationError(f"{path}: expected a bundle, there is none")
+
+    def begin(self, workflow: Workflow) -> _Run:
+        tally = self._tally(workflow)
+        with self._lock:
+            tally.runs += 1
+            idle = self._idle.setdefault(workflow.name, [])
+            process = idle.pop() if idle else None
+        if process is not None and clock.now_ms() - process.used_at_ms > IDLE_MS:
+            _stop(process)
+            process = None
+        if process is None:
+            process = self._start()
+            tally.cold += 1
+        return _Run(workflow, process)
+
+    def call(self, run: object, step: Step, pd: Pipedream, seconds_left: float) -> Called:
+        assert isinstance(run, _Run)
+        if not run.alive:
+            return Called({}, "", StepKilled("the process has ended"), None)
+        _send(run.process, self._order(run.workflow, step, pd))
+        watch, tally = clock.Stopwatch(), self._tally(run.workflow)
+        limit_kib = run.workflow.settings.memory_mib * 1024
+        while True:
+            message = _receive(
+                run.process, lambda: _look(run, watch, seconds_left, limit_kib, tally)
+            )
+            if isinstance(message, str):
+                return self._killed(run, step, message, tally)
+            if "done" in message:
+                done = message["done"]
+                tally.peak_kib = max(tally.peak_kib, done["peak_kib"])
+                if done["peak_kib"] > limit_kib:
+                    return self._killed(run, step, _too_large(done["peak_kib"], limit_kib), tally)
+                return _called(done)
+            _send(run.process, _answer(pd, message))
+
+    def end(self, run: object) -> None:
+        assert isinstance(run, _Run)
+        if not run.alive:
+            _stop(run.process)
+            return
+        run.process.used_at_ms = clock.now_ms()
+        with self._lock:
+            self._idle.setdefault(run.workflow.name, []).append(run.process)
+
+    def close(self) -> None:
+        with self._lock:
+            processes = [process for idle in self._idle.values() for process in idle]
+            self._idle.clear()
+        for process in processes:
+            _stop(process)
+
+    def _bundle(self, workflow: Workflow, step: Step) -> Path:
+        return self.folder / workflow.name / step.namespace / "entry.py"
+
+    def _tally(self, workflow: Workflow) -> Tally:
+        return self.tallies.setdefault(workflow.name, Tally())
+
+    def _start(self) -> _Process:
+        ours, theirs = socket.socketpair()
+        scratch = tempfile.TemporaryDirectory(prefix="step-")
+        with theirs:
+            popen = subprocess.Popen(
+                [str(self.python), "-I", str(_WORKER), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                env=_bare(scratch.name) | dict(self.variables),
+                cwd=scratch.name,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        return _Process(popen, ours, scratch, clock.now_ms())
+
+    def _order(self, workflow: Workflow, step: Step, pd: Pipedream) -> dict[str, Any]:
+        return {
+            "path": str(self._bundle(workflow, step)),
+            "namespace": step.namespace,
+            "steps": {name: json.dumps(value) for name, value in pd.steps.items()},
+            "context": pd.context,
+            "inputs": {k: v for k, v in pd.inputs.items() if not isinstance(v, DataStore)},
+            "data_stores": [k for k, v in pd.inputs.items() if isinstance(v, DataStore)],
+            "now_ms": clock.now_ms() if self.virtual else None,
+            "paced": self.paced,
+            "kill_at_line": self.kill_at_line(step),
+        }
+
+    def _killed(self, run: _Run, step: Step, why: str, tally: Tally) -> Called:
+        run.alive = False
+        tally.killed += 1
+        with contextlib.suppress(ProcessLookupError):
+            run.process.popen.send_signal(signal.SIGKILL)
+        run.process.popen.wait()
+        return Called({}, "", StepKilled(f"{step.namespace}: {why}"), None)
+
+
+def _bare(home: str) -> dict[str, str]:
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"}
+
+
+def _look(
+    run: _Run, watch: clock.Stopwatch, seconds_left: float, limit_kib: int, tally: Tally
+) -> str | None:
+    """Why the process must go, or ``None``."""
+    if watch.seconds() > seconds_left:
+        return f"timeout: {run.workflow.settings.timeout_seconds} s of the run are over"
+    resident = _resident_kib(run.process.popen.pid)
+    tally.peak_kib = max(tally.peak_kib, resident)
+    return _too_large(resident, limit_kib) if resident > limit_kib else None
+
+
+def _too_large(kib: int, limit_kib: int) -> str:
+    return f"memory: expected at most {limit_kib // 1024} MiB, was {kib / 1024:.0f}"
+
+
+def _resident_kib(pid: int) -> int:
+    """0 where the system does not tell; the worker's own figure is looked at in any case."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KIB
+    except (OSError, IndexError):
+        return 0
+
+
+def _send(process: _Process, message: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is seen by reading
+        process.connection.settimeout(None)
+        process.connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _receive(process: _Process, look: Callable[[], str | None]) -> dict[str, Any] | str:
+    """The next message, or why there is none."""
+    process.connection.settimeout(_LOOK_EVERY_S)
+    while b"\n" not in process.buffer:
+        try:
+            part = process.connection.recv(1 << 20)
+        except TimeoutError:
+            if (reason := look()) is not None:
+                return reason
+            continue
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            return "the process has ended"
+        process.buffer += part
+    line, _, process.buffer = process.buffer.partition(b"\n")
+    message: dict[str, Any] = json.loads(line)
+    return message
+
+
+def _answer(pd: Pipedream, message: dict[str, Any]) -> dict[str, Any]:
+    """Do what a step asked ``pd`` for."""
+    arguments, options = list(message["arguments"]), message["options"]
+    try:
+        value = _target(pd, message["call"])(*arguments, **options)
+    except Exception as error:  # noqa: BLE001 - it is raised again where the step called
+        return {"error": str(error), "kind": type(error).__name__}
+    return {"value": list(value) if hasattr(value, "__next__") else value}
+
+
+def _target(pd: Pipedream, name: str) -> Callable[..., Any]:
+    kind, _, rest = name.partition(".")
+    if kind == "respond":
+        return lambda response: pd.respond(_with_bytes(response))
+    if kind == "store":
+        store, _, method = rest.rpartition(".")
+        found: Callable[..., Any] = getattr(pd.inputs[store], method)
+        return found
+    target: Callable[..., Any] = getattr(getattr(pd, kind), rest)
+    return target
+
+
+def _with_bytes(response: dict[str, Any]) -> dict[str, Any]:
+    if not response.pop("$bytes", False):
+        return response
+    return response | {"body": response["body"].encode("latin-1")}
+
+
+def _called(done: dict[str, Any]) -> Called:
+    error = done["error"]
+    if error is None:
+        return Called(done["exports"], done["printed"])
+    known = getattr(errors, error["kind"], None)
+    kind = known if isinstance(known, type) and issubclass(known, Exception) else None
+    text = error["text"] if kind else f"{error['kind']}: {error['text']}"
+    return Called({}, done["printed"], (kind or StepFailed)(text), error["traceback"])
+
+
+def _stop(process: _Process) -> None:
+    process.connection.close()
+    try:
+        process.popen.wait(2)
+    except subprocess.TimeoutExpired:
+        process.popen.kill()
+        process.popen.wait()
+    process.scratch.cleanup()

@@ -1,0 +1,270 @@
+"""Steps in processes of their own: what ``pd`` does there, and what kills them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local import events, manifest
+from deploy.local.faithful.engine import FaithfulEngine, StepFailed, StepKilled
+from deploy.local.manifest import Project
+from deploy.local.platform import Platform, WorkflowResult
+from deploy.pipedream import build
+from shared.errors import DataUnavailable
+from tests.conftest import VirtualClock
+
+AT_MS = 1_748_000_040_000
+
+FILES = {
+    "pipedream.yaml": """\
+name: small
+runtime: python3.12
+workflows: [one]
+limits: {payload_bytes: 2000, memory_mib: 256}
+accounts: [postgresql]
+packages: requirements/runtime.in
+pods: [main]
+""",
+    "workflows/one.yaml": """\
+name: one
+description: Two steps.
+trigger: {type: cron, cron: "* * * * *"}
+settings: {timeout_seconds: 3, memory_mib: 128}
+steps:
+  - {namespace: first, file: steps/first.py, accounts: [postgresql], data_stores: [notes]}
+  - {namespace: second, file: steps/second.py}
+""",
+    "requirements/runtime.in": "",
+    "requirements/runtime.txt": "",
+    "shared/__init__.py": "",
+    "shared/clock.py": (Path(__file__).parents[3] / "shared" / "clock.py").read_text(),
+    "shared/memory.py": "runs = []\n",
+    "shared/errors.py": "class DataUnavailable(Exception):\n    pass\n",
+    "steps/second.py": 'def handler(pd: "pipedream"):\n    return pd.steps["first"]\n',
+}
+HEAD = """\
+import os
+from shared import clock, errors, memory
+
+
+def handler(pd: "pipedream"):
+    memory.runs.append(1)
+"""
+Start = Callable[..., Platform]
+
+
+@pytest.fixture
+def start(tmp_path: Path, virtual_clock: VirtualClock) -> Iterator[Start]:
+    engines: list[FaithfulEngine] = []
+
+    def begin(body: str, **options: Any) -> Platform:
+        lines = "".join(f"    {line}\n" for line in body.splitlines())
+        project = _project(tmp_path, HEAD + lines)
+        built = build.build(project)
+        build.write(built, tmp_path / "bundles")
+        engine = FaithfulEngine(
+            Path(sys.executable), built, tmp_path / "bundles", {"POD": "main"}, **options
+        )
+        engines.append(engine)
+        auth = {"postgresql": {"user": "u", "password": "p"}}
+        return Platform(project, auth, engine)
+
+    virtual_clock.now_ms = AT_MS
+    yield begin
+    for engine in engines:
+        engine.close()
+
+
+def _project(folder: Path, step: str) -> Project:
+    for name, text in (FILES | {"steps/first.py": step}).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return manifest.load(folder)
+
+
+def run(platform: Platform, at_ms: int = AT_MS) -> WorkflowResult:
+    workflow = platform._project.workflow("one")
+    return platform.run_workflow(
+        workflow, events.cron_event(workflow, at_ms), events.context("main", workflow, at_ms)
+    )
+
+
+def engine_of(platform: Platform) -> FaithfulEngine:
+    engine = platform._engine
+    assert isinstance(engine, FaithfulEngine)
+    return engine
+
+
+def test_exports_reach_the_next_step_as_copies(start: Start) -> None:
+    result = run(start('print("said")\npd.export("more", [1, 2])\nreturn {"a": 1}'))
+    assert result.export_of("second") == {"$return_value": {"a": 1}, "more": [1, 2]}
+    assert result.steps[0].logs == "said\n"
+    assert not result.failed
+
+
+def test_the_trigger_the_accounts_and_the_time_are_what_the_platform_gives(start: Start) -> None:
+    body = 'return [pd.steps["trigger"]["event"]["timestamp"], pd.inputs, pd.context["run"]]'
+    platform = start('notes = pd.inputs.pop("notes")\n' + body + " + [clock.now_ms()]")
+    inputs = {"postgresql": {"$auth": {"user": "u", "password": "p"}}}
+    expected = [AT_MS // 1000, inputs, {"runs": 1}, AT_MS]
+    assert run(platform).export_of("first") == expected
+
+
+def test_the_environment_is_what_was_declared_and_nothing_else(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of this machine")
+    environment = run(start("return dict(os.environ)")).export_of("first")
+    assert environment.pop("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # Python sets it for itself
+    assert sorted(environment) == ["HOME", "LANG", "PATH", "POD", "TMPDIR"]
+    assert environment["POD"] == "main"
+
+
+def test_exit_does_not_stop_the_step_but_the_run(start: Start) -> None:
+    result = run(start('pd.flow.exit("enough")\npd.export("after", True)'))
+    assert result.exit_reason == "enough"
+    assert result.steps[0].exports == {"after": True}
+    assert [step.namespace for step in result.steps] == ["first"]
+
+
+def test_a_delay_begins_after_the_step(start: Start, virtual_clock: VirtualClock) -> None:
+    platform = start('pd.flow.delay(1000)\nreturn "before"')
+    result = run(platform)
+    assert result.pause is not None
+    assert len(result.steps) == 1
+    virtual_clock.advance(seconds=1)
+    platform.paused.end_due()
+    (continued,) = platform.take_continued()
+    assert continued.export_of("second") == {"$return_value": "before"}
+
+
+def test_a_rerun_counts_and_carries_its_context(start: Start, virtual_clock: VirtualClock) -> None:
+    platform = start(
+        'now = pd.context["run"]\n'
+        'if now["runs"] < 3:\n    pd.flow.rerun(10, {"seen": now["runs"]})\nreturn now'
+    )
+    run(platform)
+    for _ in range(2):
+        virtual_clock.advance(seconds=1)
+        platform.paused.end_due()
+    first, second = platform.take_continued()
+    assert first.export_of("first") == {"runs": 2, "context": {"seen": 1}}
+    assert second.export_of("first") == {"runs": 3, "context": {"seen": 2}}
+
+
+def test_a_data_store_lives_outside_of_the_process(start: Start) -> None:
+    platform = start(
+        'notes = pd.inputs["notes"]\n'
+        'seen = [notes.get("n", 0), "n" in notes, len(notes), sorted(notes.keys())]\n'
+        'notes["n"] = seen[0] + 1\n'
+        "try:\n"
+        '    notes["absent"]\n'
+        "except TypeError as error:\n"
+        '    seen.append("no value" in str(error))\n'
+        "return seen"
+    )
+    assert run(platform).export_of("first") == [0, False, 0, [], True]
+    engine_of(platform).close()
+    assert run(platform).export_of("first") == [1, True, 1, ["n"], True]
+
+
+def test_an_answer_goes_out_by_pd_respond(start: Start) -> None:
+    result = run(start('pd.respond({"status": 201, "body": b"\\xff"})'))
+    assert result.response is not None
+    assert (result.response.status, result.response.body) == (201, b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "text"),
+    [
+        ('raise errors.DataUnavailable("x: was 1")', DataUnavailable, "x: was 1"),
+        ('raise LookupError("elsewhere")', StepFailed, "LookupError: elsewhere"),
+        ('return {"x": float("nan")}', StepFailed, "ExportError: steps.first.*finite number"),
+        ("return {1: 2}", StepFailed, "ExportError: .*keys that are strings"),
+        ("return object()", StepFailed, "ExportError: .*builtins.object"),
+        ('pd.respond({"body": 1})', StepFailed, "ValueError|expected status"),
+        ("import leftpad", StepFailed, "import gate"),
+    ],
+)
+def test_an_error_is_told_with_its_kind(
+    start: Start, body: str, kind: type[Exception], text: str
+) -> None:
+    if "leftpad" in body:
+        with pytest.raises(Exception, match=text):
+            start(body)
+        return
+    failed = run(start(body)).failed_step
+    assert failed is not None
+    assert type(failed.error) is kind
+    with pytest.raises(kind, match=text):
+        raise failed.error  # type: ignore[misc]
+
+
+def test_a_traceback_names_the_source(start: Start) -> None:
+    failed = run(start('raise LookupError("elsewhere")')).failed_step
+    assert failed is not None
+    assert failed.traceback is not None
+    assert 'File "steps/first.py", line 7, in handler' in failed.traceback
+    assert 'raise LookupError("elsewhere")' in failed.traceback
+
+
+def test_what_is_too_large_together_fails(start: Start) -> None:
+    failed = run(start('return "x" * 1500')).failed_step
+    assert failed is not None
+    assert "expected at most 2000 bytes" in str(failed.error)
+
+
+def test_a_run_that_takes_too_long_is_killed_at_its_line(start: Start) -> None:
+    platform = start("while True:\n    pass")
+    result = run(platform)
+    assert result.overran
+    assert result.failed_step is not None
+    assert isinstance(result.failed_step.error, StepKilled)
+    assert "timeout: 3 s" in str(result.failed_step.error)
+    assert engine_of(platform).tallies["one"].killed == 1
+
+
+def test_a_run_that_takes_too_much_memory_is_killed(start: Start) -> None:
+    failed = run(start("held = bytearray(200 << 20)\nreturn len(held)")).failed_step
+    assert failed is not None
+    assert isinstance(failed.error, StepKilled)
+    assert "memory: expected at most 128 MiB" in str(failed.error)
+
+
+def test_a_warm_process_remembers_and_a_cold_one_does_not(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    platform = start("return len(memory.runs)")
+    assert [run(platform).export_of("first") for _ in range(2)] == [1, 2]
+    virtual_clock.advance(seconds=5 * 60)
+    assert run(platform).export_of("first") == 3
+    virtual_clock.advance(seconds=5 * 60 + 1)
+    assert run(platform).export_of("first") == 1
+    assert engine_of(platform).tallies["one"].cold == 2
+
+
+def test_two_runs_at_once_have_two_processes(start: Start) -> None:
+    engine = engine_of(start("return 1"))
+    workflow = manifest.load(engine.folder.parent).workflow("one")
+    one, two = engine.begin(workflow), engine.begin(workflow)
+    assert one.process.popen.pid != two.process.popen.pid
+    engine.end(one)
+    engine.end(two)
+
+
+def test_a_kill_at_a_line_ends_the_run_and_the_next_one_starts_cold(start: Start) -> None:
+    lines: Iterator[int | None] = iter([3, None, None])
+    platform = start(
+        "memory.runs.append(2)\npd.inputs['notes']['line'] = 2\nreturn len(memory.runs)",
+        kill_at_line=lambda step: next(lines) if step.namespace == "first" else None,
+    )
+    killed = run(platform).failed_step
+    assert killed is not None
+    assert isinstance(killed.error, StepKilled)
+    assert not platform._data_stores["notes"]
+    assert run(platform).export_of("first") == 2
