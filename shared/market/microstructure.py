@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from shared.config import Config
 from shared.errors import DataUnavailable
+from shared.market import ages
 from shared.market.types import Book, Quote
 
-MAX_AGE_MS = 30_000
-_CLOCK_SKEW_MS = 5_000
 BANDS_BPS = (10, 25, 50)
 
 Levels = tuple[tuple[float, float], ...]
 
 
-def measure(book: Book, now_ms: int) -> dict[str, Any]:
-    """Spread, depth, imbalance and micro-price of a book.
+def typical_notionals(config: Config) -> tuple[int, ...]:
+    """Order sizes of a pod in quote currency: its two limits of a position, and all its capital."""
+    percent = config.capital_quote * config.position_size_percent / 100
+    return tuple(
+        sorted(
+            {math.ceil(size) for size in (config.max_position_size, percent, config.capital_quote)}
+        )
+    )
+
+
+def measure(book: Book, now_ms: int, notionals: Sequence[int] = ()) -> dict[str, Any]:
+    """Spread, depth, imbalance and micro-price of a book, and what orders of some sizes would pay.
 
     Depth is the quote value of all levels within a band around mid. ``reach_bps`` tells how far
     the levels go that the venue has sent: in a wider band than that, depth is a lower bound.
     ``imbalance_ratio`` is (bid - ask) / (bid + ask) of the depth within 10 bps, -1 to 1, or null
     where nothing lies in it. ``micro_price`` weighs each side's price by the other's quantity.
+    ``slippage_bps`` is for each notional how far above mid a buyer at market would pay on average,
+    half the spread included and fees not; null where the levels sent do not hold so much.
 
     Raises:
         DataUnavailable: the book is old, crossed, empty on a side or malformed.
@@ -48,8 +61,32 @@ def measure(book: Book, now_ms: int) -> dict[str, Any]:
         "reach_bps": {"bid": _distance_bps(book.bids, mid), "ask": _distance_bps(book.asks, mid)},
         "imbalance_ratio": (nearest["bid"] - nearest["ask"]) / total if total > 0 else None,
         "micro_price": (bid * ask_quantity + ask * bid_quantity) / weight,
+        "slippage_bps": {str(size): buying_slippage_bps(book, size) for size in notionals},
         "at_ms": book.at_ms,
     }
+
+
+def buying_slippage_bps(book: Book, notional_quote: float) -> float | None:
+    """What a buyer who spends ``notional_quote`` at once pays above mid, on average, in bps.
+
+    Returns:
+        ``None`` where the asks are not worth that much.
+    """
+    left, bought = notional_quote, 0.0
+    for price, quantity in book.asks:
+        taken = min(quantity, left / price)
+        bought += taken
+        left -= taken * price
+        if taken < quantity or left <= 0:
+            return 10_000 * (notional_quote / bought / book.mid - 1)
+    return None
+
+
+def lacking(measured: dict[str, Any]) -> list[str]:
+    """What a book could not tell, for ``missing``."""
+    found = [] if measured["imbalance_ratio"] is not None else ["microstructure.imbalance_ratio"]
+    slippage = measured["slippage_bps"].items()
+    return found + [f"microstructure.slippage_bps.{size}" for size, bps in slippage if bps is None]
 
 
 def check(book: Book, now_ms: int) -> None:
@@ -85,9 +122,10 @@ def check_quote(label: str, quote: Quote, now_ms: int) -> None:
         raise DataUnavailable(
             f"{label}: bid, ask: was {quote.bid}, {quote.ask}, expected 0 < bid <= ask"
         )
-    if not -_CLOCK_SKEW_MS <= now_ms - quote.at_ms <= MAX_AGE_MS:
+    if not ages.is_fresh("microstructure", quote.at_ms, now_ms):
+        most = ages.MAX_AGE_MS["microstructure"]
         raise DataUnavailable(
-            f"{label}: at_ms: was {quote.at_ms}, expected within {MAX_AGE_MS} ms before {now_ms}"
+            f"{label}: at_ms: was {quote.at_ms}, expected within {most} ms before {now_ms}"
         )
 
 

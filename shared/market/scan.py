@@ -62,10 +62,10 @@ def scan(
     """
     in_force, trading = parameters.current(run.ledger), state.read(run.ledger)
     gathered = gather(run, venues, run.pairs) if run.pairs else Gathered()
-    now_ms = clock.now_ms()
+    now_ms, sizes = clock.now_ms(), microstructure.typical_notionals(run.config)
     markets, prices = [], []
     for symbol in run.pairs:
-        market, trusted = _market(symbol, gathered, now_ms)
+        market, trusted = _market(symbol, gathered, sizes, now_ms)
         markets.append(market)
         prices += trusted
     buyable = run.universe.buyable  # what is held besides is looked at, and no opportunity
@@ -100,7 +100,9 @@ def scan(
     return export
 
 
-def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[_Price]]:
+def _market(
+    symbol: str, gathered: Gathered, sizes: Sequence[int], now_ms: int
+) -> tuple[Market, list[_Price]]:
     inputs, missing = gathered.by_symbol.get(symbol), list(gathered.missing_by_symbol[symbol])
     quotes = {venue: found[symbol] for venue, found in gathered.quotes.items() if symbol in found}
     if inputs is not None:
@@ -109,7 +111,7 @@ def _market(symbol: str, gathered: Gathered, now_ms: int) -> tuple[Market, list[
     minutes = None if inputs is None else inputs.refreshed.windows.get("1m")
     prints = () if inputs is None else inputs.flash_prints
     verdict = crosscheck.judge(quotes, minutes, prints)
-    evidence = _evidence(inputs, missing, now_ms)
+    evidence = _evidence(inputs, missing, sizes, now_ms)
     scored = score.score(evidence)
     missing += [f"ai_score.{name}" for name in scored.missing]
     mood = None if gathered.sentiment is None else gathered.sentiment.of(symbol)
@@ -149,7 +151,9 @@ def _derivatives(symbol: str, gathered: Gathered) -> dict[str, Any] | None:
     return None if gathered.derivatives is None else gathered.derivatives.by_symbol[symbol]
 
 
-def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> score.Evidence:
+def _evidence(
+    inputs: SymbolInputs | None, missing: list[str], sizes: Sequence[int], now_ms: int
+) -> score.Evidence:
     """What the inputs say; what they do not say is added to ``missing``."""
     if inputs is None:
         missing += ["indicators", "patterns", "order_flow", "microstructure"]
@@ -161,8 +165,9 @@ def _evidence(inputs: SymbolInputs | None, missing: list[str], now_ms: int) -> s
         missing += [f"{timeframe}:{name}" for name in indicators.absent(values, len(candles))]
     flow = _or_missing("order_flow", missing, lambda: _order_flow(inputs, missing, now_ms))
     book = _or_missing(
-        "microstructure", missing, lambda: microstructure.measure(inputs.book, now_ms)
+        "microstructure", missing, lambda: microstructure.measure(inputs.book, now_ms, sizes)
     )
+    missing += [] if book is None else microstructure.lacking(book)
     absent_shapes = [timeframe for timeframe in patterns.TIMEFRAMES if timeframe not in windows]
     missing += [f"patterns.{timeframe}" for timeframe in absent_shapes]
     # The score must not take half a look for a whole one.

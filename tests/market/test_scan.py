@@ -63,6 +63,7 @@ def test_a_healthy_minute(ledger: Ledger, redis_url: str, venues: Venues) -> Non
     assert [note.split(":")[0] for note in seen["missing"]] == [
         "order_flow.cvd",  # which begins with this run's trades
         "order_flow.large",
+        "microstructure.slippage_bps.10000",  # more than the asks of this book are worth
     ]
     assert "anomaly" not in seen and export["missing"] == []
     assert export["calibrated"] is False
