@@ -192,6 +192,8 @@ class LocalSession:
             "OPENAI_API_KEY": "sk-stand-in",
             "ANTHROPIC_API_KEY": "sk-ant-stand-in",
         }
+        if given.get("SYMBOLS", "").strip().upper() == config.AUTO:
+            replaced["SYMBOLS"] = config.AUTO  # chosen by the loop, among those of the market
         if not own_servers:  # a cache or a server that a real pod may share
             digest = hashlib.sha256(self.options.database.encode()).hexdigest()
             replaced["POD"] = f"r-{digest[:12]}"

@@ -63,6 +63,7 @@ def _scan(args: argparse.Namespace) -> dict[str, Any] | str:
     from shared.ledger import connection
 
     variables, at_ms = environment.variables(), clock.to_ms(args.at)
+    variables.pop("SYMBOLS", None)  # --symbol names it, also where the loop would choose
     spec, _ = choose_source(
         args.data or variables.get("MARKET_DATA_DIR"),
         (args.symbol,),
