@@ -76,6 +76,7 @@ def get(url: str, within: Fence) -> bytes:
         DataUnavailable: says why in words of our own; nothing of the answer is quoted.
     """
     import requests
+    from urllib3.exceptions import HTTPError
 
     watch = clock.Stopwatch()
     with requests.Session() as session:
@@ -91,7 +92,7 @@ def get(url: str, within: Fence) -> bytes:
                     if answer.status_code not in _REDIRECTS:
                         return _body(answer, watch)
                     url = urljoin(url, answer.headers.get("Location", ""))
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise DataUnavailable(type(error).__name__) from error
         except ValueError as error:  # an address that cannot be taken apart
             raise DataUnavailable("malformed address") from error
