@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared import clock
+from shared import clock, config
 from shared.errors import ConfigurationError
+from shared.ledger import universes
 from shared.ledger.connection import Ledger
 from shared.run import Run, run_step
 from tests.conftest import DEFAULT_START, VirtualClock
@@ -132,3 +133,36 @@ def test_without_a_database_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("DATABASE_URL", raising=False)
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):
         step(Pd(), first=True)
+
+
+def choose(ledger: Ledger, *symbols: str) -> None:
+    settings = config.load({"POD": "test", "SYMBOLS": "auto"})
+    members = [{"symbol": symbol} for symbol in symbols]
+    universes.store(ledger, settings, members=members, excluded=[], limits={})
+
+
+def test_all_steps_of_a_run_have_the_universe_of_the_first(
+    environment: VirtualClock, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYMBOLS", "auto")
+    choose(ledger, "BTC/USDT", "ETH/USDT")
+    seen: list[tuple[str, ...]] = []
+    first = step(Pd(), lambda run: {"pairs": seen.append(run.pairs)}, first=True)
+    choose(ledger, "SOL/USDT")
+    second = step(Pd(earlier={"one": first}), lambda run: {"pairs": seen.append(run.pairs)})
+    step(Pd(earlier={"one": first, "two": second}), lambda run: {"p": seen.append(run.pairs)})
+    assert seen == [("BTC/USDT", "ETH/USDT")] * 3
+    step(Pd(earlier={"one": first}), last=True)
+    step(Pd("t2"), lambda run: {"pairs": seen.append(run.pairs)}, first=True)
+    assert seen[-1] == ("SOL/USDT",)
+
+
+def test_configured_symbols_are_neither_carried_nor_asked_for_again(
+    environment: VirtualClock, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYMBOLS", "BTC,ETH")
+    first = step(Pd(), lambda run: {"pairs": run.pairs}, first=True)
+    assert "universe" not in first["run"]
+    monkeypatch.setattr(universes, "in_force", lambda *args: pytest.fail("asked again"))
+    second = step(Pd(earlier={"one": first}), lambda run: {"pairs": run.pairs})
+    assert second["pairs"] == first["pairs"] == ("BTC/USDT", "ETH/USDT")
