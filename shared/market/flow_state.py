@@ -133,7 +133,8 @@ def fold(flow: Flow, trades: Sequence[PublicTrade], asked_ms: int) -> Flow:
         limit=_next_limit(flow.limit, len(new), gap),
         gap=gap,
     )
-    kept = [trade for trade in new if trade.at_ms >= _oldest_ms(until_ms)]
+    oldest_ms = _oldest_ms(until_ms)
+    kept = [trade for trade in new if trade.at_ms >= oldest_ms]
     return _counted(counted, kept, until_ms - flow.covered_until_ms) if kept else counted
 
 
