@@ -132,6 +132,7 @@ def _shape(candles: Candles, timeframe: str) -> Columns:
         return {f"{name}_{timeframe}": nothing for name in names}
     bars = (candles.high, candles.low, close)
     atr, rsi = ta.ATR(*bars, _RANGE), ta.RSI(close, _RANGE)
+    rsi[_mean(np.abs(_log_returns(close)), _RANGE) == 0] = np.nan  # TA-Lib's 0 would mean a fall
     plus, minus, adx = ta.PLUS_DI(*bars, _RANGE), ta.MINUS_DI(*bars, _RANGE), ta.ADX(*bars, _RANGE)
     mean = _mean(close, 20)
     deviation = _root_mean_square_about(close, mean, 20)

@@ -16,12 +16,14 @@ from deploy.research.score.plan import Plan, day
 from deploy.research.score.predict import Predicted
 from shared.clock import from_ms
 
+Floats = NDArray[np.float64]
+
 _VOLATILITY_GROUPS = 20
 
 
 @dataclass(frozen=True)
 class Group:
-    """The figures of one symbol or year."""
+    """The figures of one symbol, year or cost."""
 
     name: str
     entries: int
@@ -38,8 +40,9 @@ class Judgement:
     Attributes:
         skill: Brier skill against the base rate that was known before, with its interval.
         skill_in_hindsight: against the stretch's own base rate, which nobody could have known.
-        auc_at_equal_volatility: AUC among entries of like volatility (20 groups): what the model
-            knows besides how much the price will move. 0.5 is nothing.
+        volatility_skill, volatility_auc: of a model that is told volatility and nothing else.
+        auc_at_equal_volatility: AUC among entries to which that model gives like chances (20
+            groups): what there is to know besides how much the price will move. 0.5 is nothing.
         skill_an_hour_late, auc_an_hour_late: for entries an hour after the features.
         net_return_percent: mean result after costs of all entries; ``_top`` of the tenth with
             the highest chances.
@@ -58,6 +61,8 @@ class Judgement:
     log_loss: float
     log_loss_of_base_rate: float
     auc: float | None
+    volatility_skill: float
+    volatility_auc: float | None
     auc_at_equal_volatility: float | None
     boosting_skill: float
     boosting_auc: float | None
@@ -69,6 +74,7 @@ class Judgement:
     reliability: list[Bin]
     by_symbol: list[Group]
     by_year: list[Group]
+    by_cost: list[Group]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,7 +87,7 @@ def judge(data: Dataset, predicted: Predicted, plan: Plan, seed: int) -> Judgeme
     net_percent = 100 * data.net_return[rows, plan.shown]
     late, won_late = data.late[rows], data.won_late[rows, plan.shown]
 
-    def interval(against: NDArray[np.float64] | float) -> Interval:
+    def interval(against: Floats | float) -> Interval:
         return measures.skill_interval(
             chances,
             against,
@@ -106,7 +112,9 @@ def judge(data: Dataset, predicted: Predicted, plan: Plan, seed: int) -> Judgeme
         log_loss=measures.log_loss(chances, won),
         log_loss_of_base_rate=measures.log_loss(reference, won),
         auc=measures.auc(chances, won),
-        auc_at_equal_volatility=measures.auc_within(chances, won, _by_volatility(data, rows)),
+        volatility_skill=measures.skill(predicted.by_volatility, reference, won),
+        volatility_auc=measures.auc(predicted.by_volatility, won),
+        auc_at_equal_volatility=measures.auc_within(chances, won, _like_volatility(predicted)),
         boosting_skill=measures.skill(predicted.boosted, reference, won),
         boosting_auc=measures.auc(predicted.boosted, won),
         skill_an_hour_late=measures.skill(chances[late], reference[late], won_late[late]),
@@ -117,13 +125,14 @@ def judge(data: Dataset, predicted: Predicted, plan: Plan, seed: int) -> Judgeme
         reliability=measures.reliability(chances, won),
         by_symbol=list(_groups(predicted, won, data.symbol[rows], data.symbols)),
         by_year=list(_by_year(predicted, won, at_ms)),
+        by_cost=list(_by_cost(data, predicted, plan)),
     )
 
 
-def _by_volatility(data: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    volatility = data.volatility[rows]
-    edges = np.quantile(volatility, np.linspace(0, 1, _VOLATILITY_GROUPS + 1)[1:-1])
-    return np.searchsorted(edges, volatility, side="right")
+def _like_volatility(predicted: Predicted) -> NDArray[np.int64]:
+    chances = predicted.by_volatility
+    edges = np.quantile(chances, np.linspace(0, 1, _VOLATILITY_GROUPS + 1)[1:-1])
+    return np.searchsorted(edges, chances, side="right")
 
 
 def _by_year(
@@ -142,14 +151,23 @@ def _groups(
 ) -> Iterator[Group]:
     for number, name in enumerate(names):
         chosen = position == number
-        if not chosen.any():
-            continue
-        chances, outcome = predicted.chances[chosen], won[chosen]
-        yield Group(
-            name=name,
-            entries=int(chosen.sum()),
-            observed=float(outcome.mean()),
-            predicted=float(chances.mean()),
-            skill=measures.skill(chances, predicted.reference[chosen], outcome),
-            auc=measures.auc(chances, outcome),
-        )
+        if chosen.any():
+            chances, reference = predicted.chances[chosen], predicted.reference[chosen]
+            yield _group(name, chances, reference, won[chosen])
+
+
+def _by_cost(data: Dataset, predicted: Predicted, plan: Plan) -> Iterator[Group]:
+    for number, cost in enumerate(plan.costs_bps):
+        chances, reference = predicted.at_costs[:, number], predicted.base_rates[:, number]
+        yield _group(f"{cost} bps", chances, reference, data.won[predicted.rows, number])
+
+
+def _group(name: str, chances: Floats, reference: Floats, won: NDArray[np.bool_]) -> Group:
+    return Group(
+        name=name,
+        entries=len(won),
+        observed=float(won.mean()),
+        predicted=float(chances.mean()),
+        skill=measures.skill(chances, reference, won),
+        auc=measures.auc(chances, won),
+    )

@@ -97,13 +97,13 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     costs_bps=(20, 30, 80),
-    every_hours=8,
+    every_hours=4,
     folds=3,
     inner_folds=2,
     strengths=(1e-3,),
     bootstraps=300,
     boosting_rounds=20,
-    smallest_training=500,
+    smallest_training=300,
 )
 """For tests on generated candles: fewer entries, folds and choices, the same way."""
 

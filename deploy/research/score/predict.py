@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from deploy.research.score import boosting
 from deploy.research.score.dataset import Dataset
 from deploy.research.score.fit import Fitted, train
 from deploy.research.score.folds import Fold, Rows, purged, walk_forward
-from deploy.research.score.plan import Plan, day
+from deploy.research.score.plan import VOLATILITY_FEATURES, Plan, day
 
 Floats = NDArray[np.float64]
 
@@ -23,28 +23,46 @@ class Predicted:
 
     Attributes:
         rows: positions in the data.
-        chances: of the model; ``boosted`` of the trees, for comparison.
-        reference: the base rate of what each one's model had learned from.
+        at_costs: the model's chances, by entry and position in the plan's costs; ``chances``
+            are those at the shown costs. For comparison there: ``boosted`` the trees', and
+            ``by_volatility`` those of a model that is told volatility and nothing else.
+        base_rates: of what each one's model had learned from, by entry and position in the costs;
+            ``reference`` are those at the shown costs.
         top: whether the chance is in the highest tenth of its stretch.
     """
 
     rows: Rows
-    chances: Floats
+    shown: int
+    at_costs: Floats
+    base_rates: Floats
     boosted: Floats
-    reference: Floats
+    by_volatility: Floats
     top: NDArray[np.bool_]
+
+    @property
+    def chances(self) -> Floats:
+        return self.at_costs[:, self.shown]
+
+    @property
+    def reference(self) -> Floats:
+        return self.base_rates[:, self.shown]
 
 
 def predict(data: Dataset, fold: Fold, plan: Plan, seed: int) -> tuple[Predicted, Fitted]:
     """Learn a fold's training part, and predict the rest of it."""
     fitted = train(data, fold.train, plan)
-    chances = 1 / (1 + np.exp(-fitted.logits(data, fold.test, plan.shown, plan)))
+    only_volatility = train(data, fold.train, replace(plan, feature_sets=(VOLATILITY_FEATURES,)))
+    logits = [fitted.logits(data, fold.test, cost, plan) for cost in range(len(plan.costs_bps))]
+    at_costs = _chances(np.column_stack(logits))
+    shown = at_costs[:, plan.shown]
     predicted = Predicted(
         rows=fold.test,
-        chances=chances,
+        shown=plan.shown,
+        at_costs=at_costs,
+        base_rates=np.tile(fitted.base_rates, (len(fold.test), 1)),
         boosted=boosting.predict(data, fold.train, fold.test, plan, seed),
-        reference=np.full(len(fold.test), fitted.base_rates[plan.shown]),
-        top=chances >= np.quantile(chances, 0.9),
+        by_volatility=_chances(only_volatility.logits(data, fold.test, plan.shown, plan)),
+        top=shown >= np.quantile(shown, 0.9),
     )
     return predicted, fitted
 
@@ -87,12 +105,18 @@ def predict_unseen(data: Dataset, plan: Plan, seed: int) -> tuple[Predicted, Fit
     return predicted, fitted, fold
 
 
+def _chances(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
 def _joined(parts: Iterable[Predicted]) -> Predicted:
     listed = list(parts)
     return Predicted(
         rows=np.concatenate([part.rows for part in listed]),
-        chances=np.concatenate([part.chances for part in listed]),
+        shown=listed[0].shown,
+        at_costs=np.concatenate([part.at_costs for part in listed]),
+        base_rates=np.concatenate([part.base_rates for part in listed]),
         boosted=np.concatenate([part.boosted for part in listed]),
-        reference=np.concatenate([part.reference for part in listed]),
+        by_volatility=np.concatenate([part.by_volatility for part in listed]),
         top=np.concatenate([part.top for part in listed]),
     )

@@ -48,10 +48,14 @@ def verdict(trained: Trained) -> Iterator[str]:
         f"and by {_interval(history.skill)} in the walk-forward (95 % intervals)."
     )
     yield (
-        f"Most of it is volatility: AUC {_figure(unseen.auc)} over all entries, "
-        f"{_figure(unseen.auc_at_equal_volatility)} among entries of like volatility, where 0.5 is "
-        "nothing. The model knows how much the price will move better than where to."
+        "A model that is told volatility and nothing else has a skill of "
+        f"{unseen.volatility_skill:+.4f} on unseen data and {history.volatility_skill:+.4f} in "
+        "the walk-forward; among entries of like volatility the AUC is "
+        f"{_figure(unseen.auc_at_equal_volatility)} and "
+        f"{_figure(history.auc_at_equal_volatility)}, where 0.5 is nothing."
     )
+    if history.volatility_skill > history.skill.value / 2:
+        yield "So the model mostly knows how much the price will move, and little of where to."
     if unseen.net_return_percent_top <= 0 or history.net_return_percent_top <= 0:
         yield (
             "It is no edge by itself: after costs the tenth of entries with the highest chances "
@@ -96,6 +100,8 @@ def as_text(trained: Trained, plan: Plan) -> str:
         "",
         *_by("Unseen, by symbol", trained.unseen.by_symbol),
         "",
+        *_by("Unseen, by costs of a round trip", trained.unseen.by_cost),
+        "",
         *_by("Walk-forward, by symbol", trained.history.by_symbol),
         "",
         *_by("Walk-forward, by year", trained.history.by_year),
@@ -132,7 +138,9 @@ def _summary(stretches: Sequence[tuple[str, Judgement]]) -> list[str]:
         ("log loss", [f"{j.log_loss:.5f}" for _, j in stretches]),
         ("log loss of the base rate", [f"{j.log_loss_of_base_rate:.5f}" for _, j in stretches]),
         ("AUC", [_figure(j.auc) for _, j in stretches]),
-        ("... at equal volatility", [_figure(j.auc_at_equal_volatility) for _, j in stretches]),
+        ("volatility alone: skill", [f"{j.volatility_skill:+.4f}" for _, j in stretches]),
+        ("volatility alone: AUC", [_figure(j.volatility_auc) for _, j in stretches]),
+        ("AUC at equal volatility", [_figure(j.auc_at_equal_volatility) for _, j in stretches]),
         ("boosted trees: skill", [f"{j.boosting_skill:+.4f}" for _, j in stretches]),
         ("boosted trees: AUC", [_figure(j.boosting_auc) for _, j in stretches]),
         ("an hour late: skill", [f"{j.skill_an_hour_late:+.4f}" for _, j in stretches]),

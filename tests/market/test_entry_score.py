@@ -1,0 +1,209 @@
+"""The AI score: its arithmetic, what is missing, where it stands, and the file it comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import resources
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import ConfigurationError
+from shared.market.barrier import ExitRules
+from shared.market.entry_score import Evidence, Score, base_rate_logit, score
+from shared.market.features import Newest
+from shared.market.score_model import identity, parse, shipped
+
+EXITS = ExitRules(5, 2, 24)
+NAMES = [f.name for f in shipped().features if f.name not in ("base_rate", "driftless_odds")]
+ORDINARY = {f.name: f.mean for f in shipped().features if f.name in NAMES} | {"volatility": 1.4}
+
+
+def document(**changed: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "schema_version": 1,
+        "skill": True,
+        "exits": {"take_profit_percent": 5, "stop_percent": 2, "hours": 24},
+        "intercept": -2.0,
+        "features": [
+            {"name": "a", "low": -1, "high": 2, "mean": 0.5, "scale": 0.5, "coefficient": 0.4},
+            {"name": "b", "low": -1, "high": 1, "mean": 0, "scale": 1, "coefficient": -0.1},
+        ],
+        "base_rates": [[10, 0.2], [110, 0.1]],
+        "rank_cost_bps": 30,
+        "rank_quantiles": [0.0, 0.1, 0.2, 0.2, 0.4],
+        "trained": {
+            "exchange": "binance",
+            "symbols": ["BTC/USDT"],
+            "from_ms": 0,
+            "until_ms": 1,
+            "entries": 10,
+            "command": "trading-loop train",
+            "seed": 1,
+        },
+        "out_of_sample": {},
+    }
+    made |= changed
+    return made | {"model": identity(made)}
+
+
+MODEL = parse(json.dumps(document()))
+
+
+def scored(cost_bps: float | None = 20, exits: ExitRules = EXITS, **values: float) -> Score:
+    return score(Evidence(Newest(1_000, values), cost_bps), exits, MODEL)
+
+
+def test_the_arithmetic_by_hand() -> None:
+    result = scored(a=1.0, b=5.0)  # b is cut to 1
+    expected = {"intercept": -2.0, "a": 0.4, "b": -0.1}
+    assert result.contributions == pytest.approx(expected)
+    assert result.value == pytest.approx(1 / (1 + math.exp(1.7)))
+    assert result.calibrated and result.at_ms == 1_000 and result.model == MODEL.model
+
+
+numbers = st.floats(-50, 50)
+
+
+@given(
+    values=st.fixed_dictionaries(dict.fromkeys([*NAMES, "volatility"], numbers)),
+    cost_bps=st.floats(0, 500),
+)
+def test_the_contributions_sum_to_the_logit(values: dict[str, float], cost_bps: float) -> None:
+    result = score(Evidence(Newest(0, values), cost_bps), EXITS)
+    assert result.value is not None and 0 < result.value < 1
+    logit = math.log(result.value / (1 - result.value))
+    assert logit == pytest.approx(sum(result.contributions.values()), abs=1e-9)
+    assert len(result.contributions) == 1 + len(shipped().features)
+    assert result.rank is not None and 0 <= result.rank <= 1
+
+
+@given(costs=st.lists(st.floats(0, 300), min_size=2, max_size=5), volatility=st.floats(-1, 3))
+def test_dearer_is_never_likelier(costs: list[float], volatility: float) -> None:
+    market = Newest(0, ORDINARY | {"volatility": volatility})
+    results = [score(Evidence(market, cost), EXITS).value for cost in sorted(costs)]
+    chances = [value for value in results if value is not None]
+    assert len(chances) == len(costs)
+    assert all(later <= sooner + 1e-12 for sooner, later in zip(chances, chances[1:], strict=False))
+
+
+def test_the_book_moves_the_score() -> None:
+    cheap, dear = (score(Evidence(Newest(0, ORDINARY), cost), EXITS) for cost in (21, 60))
+    assert cheap.value is not None and dear.value is not None
+    assert cheap.value > 1.2 * dear.value
+    assert cheap.rank is not None and dear.rank is not None and cheap.rank > dear.rank
+
+
+def test_a_missing_feature_is_named_and_contributes_nothing() -> None:
+    result = scored(a=1.0)
+    assert result.missing == ["b"]
+    assert result.contributions == pytest.approx({"intercept": -2.0, "a": 0.4})
+    assert result.value is not None
+    assert not result.calibrated and result.uncalibrated_because == ["missing: b"]
+
+
+def test_with_too_much_missing_there_is_no_score() -> None:
+    result = scored(b=1.0)  # a has four fifths of the weight
+    assert result.value is None and result.rank is None and not result.calibrated
+    assert result.missing == ["a"]
+
+
+def test_without_costs_there_is_no_score() -> None:
+    result = score(Evidence(Newest(0, ORDINARY), None), EXITS)
+    assert result.value is None and result.rank is None
+    assert result.missing == ["cost", "base_rate", "driftless_odds"]
+
+
+def test_without_candles_there_is_no_score() -> None:
+    result = score(Evidence(Newest(None, {}), 20), EXITS)
+    assert result.value is None and result.at_ms is None
+    assert set(NAMES) < set(result.missing)
+
+
+@pytest.mark.parametrize(
+    ("exits", "named"),
+    [
+        (ExitRules(8, 2, 24), "exits: expected +5 % -2 % 24 h, was +8 % -2 % 24 h"),
+        (ExitRules(5, 3, 24), "exits: expected +5 % -2 % 24 h, was +5 % -3 % 24 h"),
+        (ExitRules(5, 2, 12), "exits: expected +5 % -2 % 24 h, was +5 % -2 % 12 h"),
+    ],
+)
+def test_other_exits_are_another_event(exits: ExitRules, named: str) -> None:
+    result = scored(exits=exits, a=1.0, b=0.0)
+    assert result.value == scored(a=1.0, b=0.0).value
+    assert not result.calibrated and result.uncalibrated_because == [named]
+
+
+@pytest.mark.parametrize("cost_bps", [9.9, 111.0])
+def test_costs_that_were_not_learned_are_named(cost_bps: float) -> None:
+    result = scored(cost_bps=cost_bps, a=1.0, b=0.0)
+    assert result.value is not None and not result.calibrated
+    assert "cost_bps: expected 10..110" in result.uncalibrated_because[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "rank"),
+    [(0.05, 0.125), (0.1, 0.25), (0.15, 0.375), (0.3, 0.875), (0.4, 1.0), (0.9, 1.0)],
+)
+def test_the_rank_is_the_share_of_lower_entries(value: float, rank: float) -> None:
+    logit = math.log(value / (1 - value))
+    model = parse(json.dumps(document(intercept=logit)))
+    result = score(Evidence(Newest(0, {"a": 0.5, "b": 0.0}), 20), EXITS, model)
+    assert result.value == pytest.approx(value)
+    assert result.rank == pytest.approx(rank)
+
+
+def test_a_model_without_skill_ranks_nothing() -> None:
+    model = parse(json.dumps(document(skill=False)))
+    result = score(Evidence(Newest(0, {"a": 0.5, "b": 0.0}), 20), EXITS, model)
+    assert result.value is not None and result.rank is None
+
+
+def test_base_rates_are_drawn_between_the_costs() -> None:
+    assert base_rate_logit(10, MODEL) == pytest.approx(math.log(0.2 / 0.8))
+    middle = (math.log(0.2 / 0.8) + math.log(0.1 / 0.9)) / 2
+    assert base_rate_logit(60, MODEL) == pytest.approx(middle)
+
+
+def changed_feature(**changed: Any) -> dict[str, Any]:
+    first, *rest = document()["features"]
+    return document(features=[first | changed, *rest])
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        (document(schema_version=2), "schema_version: Input should be 1, was 2"),
+        (document(features=[]), "features: List should have at least 1 item"),
+        (document(intercept="high"), "intercept: Input should be a valid number.*was 'high'"),
+        (document(intercept=float("inf")), "intercept: Input should be a finite number"),
+        (changed_feature(scale=0), r"features\.0\.scale: Input should be greater than 0, was 0"),
+        (changed_feature(weight=1), r"features\.0\.weight: Extra inputs are not permitted"),
+        (document(base_rates=[[20, 0.1], [10, 0.2]]), "base_rates: expected ascending costs"),
+        (document(base_rates=[[10, 0.0], [20, 0.2]]), "base_rates: expected rates within 0..1"),
+        (document(rank_quantiles=[0.2, 0.1]), "rank_quantiles: expected ascending values"),
+        (document() | {"model": "x"}, "model: expected .* the file was changed after training"),
+        ({}, "schema_version: Field required"),
+        ([], "document: Input should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(broken: Any, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        parse(json.dumps(broken))
+
+
+def test_what_is_no_json_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="score model: expected JSON"):
+        parse("{")
+
+
+def test_the_shipped_model_is_small_and_was_not_trained_on_what_judged_it() -> None:
+    text = (resources.files("shared.market") / "score_model.json").read_text(encoding="utf-8")
+    assert len(text) < 20_000
+    model = shipped()
+    assert model.exits.rules() == EXITS
+    assert model.trained.until_ms < 1_735_689_600_000  # 2025-01-01, where the unseen data begin
+    assert model.skill == (model.out_of_sample["unseen"]["skill"]["low"] > 0)
