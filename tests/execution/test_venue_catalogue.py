@@ -97,3 +97,34 @@ def test_an_accounts_fees_and_other_symbols_have_copies_of_their_own(
     start_cold(listing, ledger, redis_url, api_key="key")
     assert set(start_cold(listing, ledger, redis_url, (BTC, ETH))) == {BTC, ETH}
     assert listing.loads == 3
+
+
+def test_a_warm_process_asks_again_where_the_universe_has_grown(
+    ledger: Ledger, virtual_clock: VirtualClock
+) -> None:
+    listing, store = Listing(), Cache(None, "test", CallLog())
+    client = listing.cold()
+    client.load_markets = _like_ccxt(listing, client)
+    for symbols, loads in (((BTC,), 1), ((BTC,), 1), ((BTC, ETH), 2), ((ETH,), 2), ((), 2)):
+        catalogue = Catalogue("kraken", client, symbols, store, lambda: ledger)
+        catalogue.ensure()
+        assert listing.loads == loads
+        assert set(symbols) <= set(client.markets)
+        assert catalogue.loaded
+
+
+def test_a_universe_that_is_not_chosen_yet_loads_nothing(virtual_clock: VirtualClock) -> None:
+    listing = Listing()
+    client = listing.cold()
+    Catalogue("kraken", client, (), Cache(None, "test", CallLog())).ensure()
+    assert (listing.loads, client.markets) == (0, {})
+
+
+def _like_ccxt(listing: Listing, client: Any) -> Any:
+    """ccxt's ``load_markets`` gives back what the client has unless it is told to ask again."""
+
+    def load_markets(reload: bool = False) -> dict[str, Any]:
+        known: dict[str, Any] | None = client.markets
+        return known if known and not reload else listing._load()
+
+    return load_markets
