@@ -24,9 +24,10 @@ def from_rows(symbol: str, timeframe: str, rows: Any, now_ms: int) -> Candles:
     Of several rows for the same time the last one counts: venues send corrections later.
 
     Raises:
-        DataUnavailable: a row is malformed; names the field, its value and what was expected.
+        DataUnavailable: a row is malformed, or opens later than the candle after the present one;
+            names the field, its value and what was expected.
     """
-    label = f"{symbol} {timeframe}"
+    label, step = f"{symbol} {timeframe}", TIMEFRAME_MS[timeframe]
     table = _as_table(label, rows)
     if not np.isfinite(table).all():
         row, column = (int(axis[0]) for axis in np.nonzero(~np.isfinite(table)))
@@ -35,7 +36,10 @@ def from_rows(symbol: str, timeframe: str, rows: Any, now_ms: int) -> Candles:
     table = table[order]
     table = table[_changes(table[:, 0], at_end=True)]
     opens = table[:, 0].astype(np.int64)
-    closed = opens + TIMEFRAME_MS[timeframe] <= now_ms
+    if len(opens) and opens[-1] > now_ms + step:  # the venue's clock may be a little ahead of ours
+        expected = f"at most {now_ms + step}"
+        raise _malformed(label, len(opens) - 1, "open_ms", int(opens[-1]), expected)
+    closed = opens + step <= now_ms
     table, opens = table[closed], opens[closed]
     columns = (np.ascontiguousarray(table[:, i]) for i in range(1, 6))
     candles = Candles(symbol, timeframe, opens, *columns)

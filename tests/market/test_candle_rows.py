@@ -36,6 +36,10 @@ def read(rows: Any, now_ms: int = NOW_MS) -> Any:
         ([row(0, low=10.5)], "low: was 10.5, expected > 0 and <= open and close"),
         ([row(0), row(1, high=10.9)], "row 1: high: was 10.9, expected finite and >= open and"),
         ([row(0, volume=-5.0)], "volume: was -5.0, expected >= 0"),
+        (
+            [row(0), row(12)],
+            f"row 1: open_ms: was {T0 + 720_000}, expected at most {NOW_MS + 60_000}",
+        ),
         ([[T0 + 1, 10, 12, 9, 11, 5]], f"open_ms: was {T0 + 1}, expected a multiple of 60000"),
         ([[T0, 10, 12, 9, 11]], "expected 6 columns, was shape (1, 5)"),
         ([["x", 10, 12, 9, 11, 5]], "rows: expected numbers"),
