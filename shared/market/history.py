@@ -20,6 +20,8 @@ from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 Series = tuple[str, str]
 """Symbol and timeframe."""
 
+KEPT_AT_ONCE = 30_000
+"""Three symbols' windows whole; an hour of 20 symbols brings 1,600."""
 PRUNED_AT_ONCE = 20_000
 _MOST_ABSENT = 10
 """A longer hole in what was kept ends the part that a window is filled from."""
@@ -47,18 +49,20 @@ def keep(ledger: Ledger, venue: str, windows: Sequence[Candles]) -> int:
     """Write the candles of ``windows`` that are newer than the newest kept one of their series.
 
     Returns:
-        How many were written. A candle that the venue revised later than an hour after its close
-        stays as it was written first.
+        How many were written: at most ``KEPT_AT_ONCE``, of each series the oldest first, so that a
+        later call goes on there. A candle that was revised after it was written stays as it was.
     """
     if not windows:
         return 0
     _ensure_series(ledger, venue, windows)
     known = {(row["symbol"], row["timeframe"]): row for row in _series(ledger, venue)}
     columns: list[list[Any]] = [[] for _ in range(1 + len(COLUMNS))]
+    share = KEPT_AT_ONCE // len(windows)
     for window in windows:
         row = known[window.symbol, window.timeframe]
         newest_ms = -1 if row["newest_ms"] is None else int(row["newest_ms"])
-        part = sliced(window, slice(int(np.searchsorted(window.open_ms, newest_ms, "right")), None))
+        first = int(np.searchsorted(window.open_ms, newest_ms, "right"))
+        part = sliced(window, slice(first, first + share))
         columns[0] += [row["series_id"]] * len(part)
         for values, name in zip(columns[1:], COLUMNS, strict=True):
             values += getattr(part, name).tolist()
