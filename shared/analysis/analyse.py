@@ -70,6 +70,8 @@ def analyse(run: Run) -> Export:
 def _benchmarks(run: Run, week: Week) -> dict[str, Any]:
     """Both benchmarks over the hours of the equity curve, or why there are none."""
     try:
+        if not run.universe.buyable:
+            raise DataUnavailable("universe: expected a symbol, none has been chosen yet")
         prices = {pair: _closes(run, pair, week) for pair in run.universe.buyable}
         built = [
             build(prices, run.config.capital_quote, _FEE_BPS)

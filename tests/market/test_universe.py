@@ -14,11 +14,12 @@ from shared.errors import ConfigurationError, DataUnavailable
 from shared.ledger import events, universes
 from shared.ledger.connection import Ledger
 from shared.market import universe
+from shared.market.scan import scan
 from shared.market.universe import histories, refreshing
 from shared.market.universe.choosing import Limits
 from shared.run import Run
 from tests.conftest import VirtualClock
-from tests.market.fakes import make_run
+from tests.market.fakes import healthy_venue, make_run
 from tests.market.universe_bench import LIMITS, SYMBOLS, ListingVenue, listed, ranked
 
 AUTO: dict[str, Any] = {
@@ -356,3 +357,28 @@ def test_limits_are_those_of_the_configuration() -> None:
     assert Limits.of(config.load({"UNIVERSE_SIZE": "7"})) == replace(
         Limits.of(config.Config()), size=7
     )
+
+
+def test_a_scan_without_a_universe_waits_and_says_why(world: World) -> None:
+    world.primary.down = True
+    with pytest.raises(DataUnavailable):
+        world.minute()
+    run = world.minute()  # the next try waits
+    export = scan(run, {"binance": healthy_venue()})
+    assert export["signals"]["markets"] == []
+    assert export["nextAction"] == "WAIT"
+    assert export["missing"] == ["universe:binance: listing: NetworkError"]
+
+
+def test_what_is_held_outside_is_no_opportunity(world: World) -> None:
+    world.minute()
+    world.hold("ZZZ/USDT")
+    venue = healthy_venue(end_ms=clock.now_ms() // 60_000 * 60_000)
+    venue.now_ms = clock.now_ms
+    export = scan(world.run(), {"binance": venue})
+    seen = [market["symbol"] for market in export["signals"]["markets"]]
+    assert seen == ["AAA/USDT", "BBB/USDT", "ZZZ/USDT"]
+    assert export["signals"]["markets"][2]["ai_score"] is not None
+    ranked_symbols = {one["symbol"] for one in export["signals"]["opportunities"]}
+    assert ranked_symbols == {"AAA/USDT", "BBB/USDT"}
+    assert export["universe"]["leaving"] == ["ZZZ/USDT"]

@@ -5,7 +5,7 @@ and ``refreshing`` gather them over the minutes and put a choice in force.
 """
 
 from shared.market.universe.choosing import Choice
-from shared.market.universe.exporting import as_export
+from shared.market.universe.exporting import as_export, missing
 from shared.market.universe.refreshing import refresh
 
-__all__ = ["Choice", "as_export", "refresh"]
+__all__ = ["Choice", "as_export", "missing", "refresh"]

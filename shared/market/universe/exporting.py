@@ -36,3 +36,10 @@ def as_export(run: Run, chosen: Choice | None) -> dict[str, Any]:
         ]
         shown["excluded_by_reason"] = dict(Counter(x.reason for x in chosen.excluded))
     return shown
+
+
+def missing(run: Run) -> list[str]:
+    """What a scan lacks where nothing may be bought because nothing has been chosen yet."""
+    if run.universe.buyable:
+        return []
+    return [f"universe:{run.universe.failure or 'being chosen'}"]
