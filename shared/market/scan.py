@@ -93,7 +93,7 @@ def scan(
                 "limit_orders_only": trading.limit_orders_only,
             },
             "universe": universe.as_export(run, chosen),
-            "missing": gathered.missing,
+            "missing": [*gathered.missing, *universe.missing(run)],
         }
     )
     _keep(run, export, prices)
