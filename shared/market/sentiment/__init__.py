@@ -6,6 +6,7 @@ Every source is optional. Those that are due are asked side by side and not wait
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -38,14 +39,17 @@ class Sentiment:
     fetched_ms: int
     missing: tuple[str, ...]
 
+    @functools.cached_property
+    def _overall(self) -> dict[str, Any] | None:
+        return headlines.summary(self.headlines, self.at_ms)
+
     def of(self, symbol: str) -> dict[str, Any] | None:
         """The mood as one market's entry tells it; ``None`` where nothing is known."""
         told: dict[str, Any] = dict(self.fear_greed or {})
-        overall = headlines.summary(self.headlines, self.at_ms)
-        if overall is not None:
+        if self._overall is not None:
             asset = symbol.partition("/")[0]
             own = [h for h in self.headlines if assets.names(h.title, asset)]
-            told["headlines"] = overall | {
+            told["headlines"] = self._overall | {
                 "fetched_at_ms": self.fetched_ms,
                 "symbol": headlines.summary(own, self.at_ms),
             }

@@ -8,6 +8,7 @@ combining marks beyond two on a letter. What is left is in Unicode's form NFKC.
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import unicodedata
@@ -46,6 +47,7 @@ def clean(raw: str) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=1_024)  # the same headlines come with every minute
 def same_story(text: str) -> str:
     """A key that headlines share if they differ in case, punctuation and spaces only."""
     return " ".join(re.findall(r"\w+", text.casefold()))
