@@ -7,19 +7,23 @@ a level top and rising lows (bullish), a descending one a level bottom and falli
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from shared.market.patterns.confidence import Features
 from shared.market.patterns.pivots import Pivot, View, points
+
+KINDS = ("ascending_triangle", "descending_triangle", "symmetrical_triangle")
 
 _MIN_PIVOTS, _MAX_PIVOTS = 5, 7
 _LEVEL = 0.15  # a line is level if it moves less than this share of the opening's height
 _SLOPED = 0.25  # and sloped if it moves more than this
 _CLOSED_IN = 0.75  # the lines have drawn together to less than this share of it
-_MISFIT = 0.15  # the pivots' RMS distance from their lines at which nothing is left of the shape
+_MAX_MISFIT = 0.2  # RMS distance of the pivots from their lines, as a share of it
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Line:
     slope: float
     intercept: float
@@ -28,40 +32,49 @@ class _Line:
         return self.intercept + self.slope * index
 
 
-def find(view: View, pivots: list[Pivot]) -> list[dict[str, Any]]:
-    """The triangle that the newest pivots form, if the newest close still lies inside it.
+def find(view: View, scales: list[list[Pivot]]) -> list[tuple[dict[str, Any], Features]]:
+    """The triangles that the newest pivots of each scale form and that the newest close is in."""
+    found = []
+    for index, pivots in enumerate(scales):
+        if index and pivots[-_MAX_PIVOTS:] == scales[index - 1][-_MAX_PIVOTS:]:
+            continue
+        for count in range(_MIN_PIVOTS, min(_MAX_PIVOTS, len(pivots)) + 1):
+            triangle = _triangle(view, pivots[-count:])
+            if triangle is not None:
+                found.append(triangle)
+    return found
 
-    ``confidence`` is 1 minus the pivots' RMS distance from the lines as a share of 15 % of the
-    triangle's height, times the number of pivots over seven.
-    """
-    for count in range(_MAX_PIVOTS, _MIN_PIVOTS - 1, -1):
-        found = _triangle(view, pivots[-count:]) if len(pivots) >= count else None
-        if found is not None:
-            return [found]
-    return []
 
-
-def _triangle(view: View, pivots: list[Pivot]) -> dict[str, Any] | None:
+def _triangle(view: View, pivots: list[Pivot]) -> tuple[dict[str, Any], Features] | None:
     upper = _fitted([pivot for pivot in pivots if pivot.kind == "high"])
     lower = _fitted([pivot for pivot in pivots if pivot.kind == "low"])
     first, last, now = pivots[0].index, pivots[-1].index, len(view.close) - 1
     height = upper.at(first) - lower.at(first)
-    if height <= 0 or not 0 < upper.at(last) - lower.at(last) < _CLOSED_IN * height:
+    closing = upper.at(last) - lower.at(last)
+    if height <= 0 or not 0 < closing < _CLOSED_IN * height:
         return None
     if not lower.at(now) <= view.close[-1] <= upper.at(now):
         return None
     kind = _kind(upper, lower, last - first, height)
     misfit = _rms_distance(pivots, upper, lower) / height
-    if kind is None or misfit >= _MISFIT:
+    if kind is None or misfit >= _MAX_MISFIT:
         return None
     name, direction = kind
-    return {
+    pattern = {
         "kind": name,
         "direction": direction,
-        "confidence": (1 - misfit / _MISFIT) * len(pivots) / _MAX_PIVOTS,
         "points": points(view, pivots),
         "upper": [upper.at(first), upper.at(now)],
         "lower": [lower.at(first), lower.at(now)],
+    }
+    return pattern, {
+        "misfit": misfit,
+        "pivots": len(pivots),
+        "closing": closing / height,
+        "height_log_atrs": math.log(height / view.last_atr),
+        "waited": (now - last) / (last - first),
+        "unevenness": _unevenness(pivots),
+        "outside": _outside(view, upper, lower, first, last) / height,
     }
 
 
@@ -79,10 +92,17 @@ def _kind(upper: _Line, lower: _Line, width: int, height: float) -> tuple[str, s
 def _fitted(pivots: list[Pivot]) -> _Line:
     """The least-squares line through at least two pivots."""
     count = len(pivots)
-    mean_index = sum(pivot.index for pivot in pivots) / count
-    mean_price = sum(pivot.price for pivot in pivots) / count
-    spread = sum((pivot.index - mean_index) ** 2 for pivot in pivots)
-    slope = sum((p.index - mean_index) * (p.price - mean_price) for p in pivots) / spread
+    index_sum = price_sum = 0.0
+    for pivot in pivots:
+        index_sum += pivot.index
+        price_sum += pivot.price
+    mean_index, mean_price = index_sum / count, price_sum / count
+    spread = product = 0.0
+    for pivot in pivots:
+        away = pivot.index - mean_index
+        spread += away * away
+        product += away * (pivot.price - mean_price)
+    slope = product / spread
     return _Line(slope, mean_price - slope * mean_index)
 
 
@@ -92,3 +112,23 @@ def _rms_distance(pivots: list[Pivot], upper: _Line, lower: _Line) -> float:
         for pivot in pivots
     )
     return float((sum(squares) / len(pivots)) ** 0.5)
+
+
+def _unevenness(pivots: list[Pivot]) -> float:
+    """The longest leg as a share of the whole time, times the legs: 1 if all are equal."""
+    legs = [b.index - a.index for a, b in zip(pivots, pivots[1:], strict=False)]
+    return max(legs) * len(legs) / sum(legs)
+
+
+def _outside(view: View, upper: _Line, lower: _Line, first: int, last: int) -> float:
+    """The farthest close outside of the lines."""
+    beyond = 0.0
+    top, bottom = upper.at(first), lower.at(first)
+    for close in view.close[first : last + 1]:
+        if close - top > beyond:
+            beyond = close - top
+        elif bottom - close > beyond:
+            beyond = bottom - close
+        top += upper.slope
+        bottom += lower.slope
+    return beyond

@@ -1,0 +1,1 @@
+"""How well the chart patterns are found, and what they are worth."""
