@@ -42,6 +42,7 @@ class Parameters(BaseModel):
 
     strategy_weights: StrategyWeights = StrategyWeights()
     ai_score_threshold: Annotated[float, Field(ge=0.55, le=0.9)] = 0.7
+    """Of the score's rank: an entry has to be better than this share of ordinary ones."""
     ensemble_threshold: Annotated[float, Field(ge=0.05, le=0.8)] = 0.12
     cooldown_minutes: Annotated[int, Field(ge=0, le=24 * 60)] = 60
     size_multiplier: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -94,6 +94,11 @@ def score(evidence: Evidence, exits: ExitRules, model: ScoreModel | None = None)
     )
 
 
+def identity() -> str:
+    """Which model scores."""
+    return shipped().model
+
+
 def base_rate_logit(cost_bps: float, model: ScoreModel) -> float:
     """Log-odds of all training entries at some costs, between the costs that were looked at."""
     costs, rates = zip(*model.base_rates, strict=True)

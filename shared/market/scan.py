@@ -8,19 +8,25 @@ from decimal import Decimal
 from typing import Any
 
 from shared import clock
+from shared.config import Config
 from shared.errors import DataUnavailable
 from shared.execution.venues.base import PublicVenue
 from shared.ledger import parameters, state
 from shared.ledger.connection import Ledger, json
 from shared.market import (
     crosscheck,
+    entry_score,
+    features,
+    fees,
     indicators,
     microstructure,
     order_flow,
     patterns,
-    score,
+    round_trip,
     universe,
 )
+from shared.market.barrier import ExitRules
+from shared.market.entry_score import Score
 from shared.market.gather import Gathered, SymbolInputs, gather
 from shared.market.types import Quote
 from shared.run import Export, Run
@@ -28,6 +34,16 @@ from shared.run import Export, Run
 _DIGITS = 8
 
 Market = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one symbol's inputs say; whatever could not be had is absent or ``None``."""
+
+    indicators: dict[str, dict[str, float]]
+    patterns: list[patterns.Pattern]
+    order_flow: dict[str, Any] | None
+    microstructure: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -65,13 +81,15 @@ def scan(
     now_ms, sizes = clock.now_ms(), microstructure.typical_notionals(run.config)
     markets, prices = [], []
     for symbol in run.pairs:
-        market, trusted = _market(symbol, gathered, sizes, now_ms)
+        market, trusted = _market(symbol, gathered, run.config, sizes, now_ms)
         markets.append(market)
         prices += trusted
+    scored = [market["calibrated"] for market in markets if market["ai_score"] is not None]
     buyable = run.universe.buyable  # what is held besides is looked at, and no opportunity
     opportunities = _ranked([market for market in markets if market["symbol"] in buyable])
-    best = opportunities[0]["ai_score"] if opportunities else None
-    wants_trade = best is not None and best > in_force.values.ai_score_threshold
+    best = opportunities[0] if opportunities else {"ai_score": None, "ai_score_rank": None}
+    rank = best["ai_score_rank"]
+    wants_trade = rank is not None and rank > in_force.values.ai_score_threshold
     export = _compact(
         {
             "signals": {
@@ -80,9 +98,11 @@ def scan(
                 "opportunities": opportunities,
                 "headlines": _headlines(gathered, run.pairs),
             },
-            "aiScore": best,
+            "aiScore": best["ai_score"],
+            "aiScoreRank": rank,
             "nextAction": "TRADE" if wants_trade else "WAIT",
-            "calibrated": score.CALIBRATED,
+            "calibrated": any(scored) and all(scored),
+            "model": entry_score.identity(),
             "parameters": {
                 "version": in_force.version,
                 "values": in_force.values.model_dump(mode="json"),
@@ -101,7 +121,7 @@ def scan(
 
 
 def _market(
-    symbol: str, gathered: Gathered, sizes: Sequence[int], now_ms: int
+    symbol: str, gathered: Gathered, config: Config, sizes: Sequence[int], now_ms: int
 ) -> tuple[Market, list[_Price]]:
     inputs, missing = gathered.by_symbol.get(symbol), list(gathered.missing_by_symbol[symbol])
     quotes = {venue: found[symbol] for venue, found in gathered.quotes.items() if symbol in found}
@@ -111,9 +131,8 @@ def _market(
     minutes = None if inputs is None else inputs.refreshed.windows.get("1m")
     prints = () if inputs is None else inputs.flash_prints
     verdict = crosscheck.judge(quotes, minutes, prints)
-    evidence = _evidence(inputs, missing, sizes, now_ms)
-    scored = score.score(evidence)
-    missing += [f"ai_score.{name}" for name in scored.missing]
+    seen = _seen(inputs, missing, sizes, now_ms)
+    scored = _score(inputs, config, sizes[0], missing, now_ms)
     mood = None if gathered.sentiment is None else gathered.sentiment.of(symbol)
     if mood is None:
         missing.append("sentiment")
@@ -124,19 +143,17 @@ def _market(
         "venue": None if inputs is None else inputs.venue,
         "price": None if inputs is None else inputs.book.mid,
         "price_at_ms": None if inputs is None else inputs.book.at_ms,
-        "indicators": evidence.indicators,
-        "patterns": [] if inputs is None else _patterns(inputs),
-        "order_flow": evidence.order_flow,
-        "microstructure": evidence.microstructure,
+        "indicators": seen.indicators,
+        "patterns": seen.patterns,
+        "order_flow": seen.order_flow,
+        "microstructure": seen.microstructure,
         "venues": {v: {"bid": q.bid, "ask": q.ask, "at_ms": q.at_ms} for v, q in quotes.items()},
         "sentiment": mood,
         "derivatives": _derivatives(symbol, gathered),
-        # Rounded before it is compared with the threshold, so that the export tells why.
-        "ai_score": None if verdict.anomaly else _compact(scored.value),
-        "contributions": scored.contributions,
+        **_scores(None if verdict.anomaly else scored),
         "missing": missing,
     }
-    if inputs is not None and (settling := _settling(inputs, evidence)):
+    if inputs is not None and (settling := _settling(inputs, seen)):
         market["settling"] = settling
     if verdict.anomaly:
         market["anomaly"] = verdict.anomaly
@@ -151,13 +168,47 @@ def _derivatives(symbol: str, gathered: Gathered) -> dict[str, Any] | None:
     return None if gathered.derivatives is None else gathered.derivatives.by_symbol[symbol]
 
 
-def _evidence(
+def _score(
+    inputs: SymbolInputs | None, config: Config, notional: float, missing: list[str], now_ms: int
+) -> Score | None:
+    """The chance of a long entry of ``notional`` quote at the venue that serves the symbol."""
+    if inputs is None:
+        missing.append("ai_score")
+        return None
+    taker_bps = fees.ENTRY_TIER[inputs.venue].taker_bps
+    cost = _or_missing(
+        "cost", missing, lambda: round_trip.cost_bps(inputs.book, taker_bps, notional)
+    )
+    candles = features.newest(inputs.venue, inputs.refreshed.windows, now_ms)
+    scored = entry_score.score(entry_score.Evidence(candles, cost), ExitRules.of(config))
+    missing += [f"ai_score.{name}" for name in scored.missing]
+    return scored
+
+
+def _scores(scored: Score | None) -> dict[str, Any]:
+    """What of the score is exported; the sum of the contributions is the logit of the value.
+
+    Rounded before the rank is compared with the threshold, so that the export tells why.
+    """
+    if scored is None:
+        return {"ai_score": None, "ai_score_rank": None, "contributions": {}, "calibrated": False}
+    return {
+        "ai_score": _compact(scored.value),
+        "ai_score_rank": _compact(scored.rank),
+        "ai_score_at_ms": scored.at_ms,
+        "contributions": {name: round(part, 5) for name, part in scored.contributions.items()},
+        "calibrated": scored.calibrated,
+        "uncalibrated_because": scored.uncalibrated_because,
+    }
+
+
+def _seen(
     inputs: SymbolInputs | None, missing: list[str], sizes: Sequence[int], now_ms: int
-) -> score.Evidence:
+) -> _Seen:
     """What the inputs say; what they do not say is added to ``missing``."""
     if inputs is None:
         missing += ["indicators", "patterns", "order_flow", "microstructure"]
-        return score.Evidence({}, None, None, None)
+        return _Seen({}, [], None, None)
     windows = inputs.refreshed.windows
     by_timeframe = {}
     for timeframe, candles in windows.items():
@@ -170,9 +221,7 @@ def _evidence(
     missing += [] if book is None else microstructure.lacking(book)
     absent_shapes = [timeframe for timeframe in patterns.TIMEFRAMES if timeframe not in windows]
     missing += [f"patterns.{timeframe}" for timeframe in absent_shapes]
-    # The score must not take half a look for a whole one.
-    shapes = None if absent_shapes else _patterns(inputs)
-    return score.Evidence(by_timeframe, shapes, flow, book)
+    return _Seen(by_timeframe, _patterns(inputs), flow, book)
 
 
 def _order_flow(inputs: SymbolInputs, missing: list[str], now_ms: int) -> dict[str, Any]:
@@ -187,10 +236,10 @@ def _order_flow(inputs: SymbolInputs, missing: list[str], now_ms: int) -> dict[s
     return newest | summed
 
 
-def _settling(inputs: SymbolInputs, evidence: score.Evidence) -> dict[str, dict[str, float]]:
+def _settling(inputs: SymbolInputs, seen: _Seen) -> dict[str, dict[str, float]]:
     """By timeframe, the share of the start in indicators that have not forgotten it yet."""
     found = {
-        timeframe: indicators.settling(evidence.indicators[timeframe], len(candles))
+        timeframe: indicators.settling(seen.indicators[timeframe], len(candles))
         for timeframe, candles in inputs.refreshed.windows.items()
     }
     return {timeframe: weights for timeframe, weights in found.items() if weights}
@@ -202,9 +251,9 @@ def _patterns(inputs: SymbolInputs) -> list[patterns.Pattern]:
     return [pattern for candles in looked_at for pattern in patterns.newest(inputs.venue, candles)]
 
 
-def _or_missing(
-    name: str, missing: list[str], measure: Callable[[], dict[str, Any]]
-) -> dict[str, Any] | None:
+def _or_missing[Measured](
+    name: str, missing: list[str], measure: Callable[[], Measured]
+) -> Measured | None:
     try:
         return measure()
     except DataUnavailable as error:
@@ -216,7 +265,12 @@ def _ranked(markets: Sequence[Market]) -> list[dict[str, Any]]:
     scored = [market for market in markets if market["ai_score"] is not None]
     scored.sort(key=lambda market: -market["ai_score"])
     return [
-        {"symbol": market["symbol"], "ai_score": market["ai_score"], "rank": rank}
+        {
+            "symbol": market["symbol"],
+            "ai_score": market["ai_score"],
+            "ai_score_rank": market["ai_score_rank"],
+            "rank": rank,
+        }
         for rank, market in enumerate(scored, start=1)
     ]
 

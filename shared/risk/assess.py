@@ -174,7 +174,7 @@ def _odds(run: Run, decision: Decision) -> kelly.Odds:
     return kelly.odds(
         run.config,
         context.history(run),
-        evidence=kelly.evidence(decision["ai_score"], decision["confidence"]),
+        evidence=kelly.evidence(decision["ai_score_rank"], decision["confidence"]),
         model_win_probability=decision["win_probability"],
         model_win_loss_ratio=decision["win_loss_ratio"],
     )

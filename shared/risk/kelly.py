@@ -5,10 +5,10 @@ the chance to win and ``b`` the average win over the average loss.
 
 Where ``p`` comes from. The prior is the break-even win rate ``1 / (b + 1)`` of the configured
 exits after costs: it claims no edge at all, and by it alone every size is zero. A fresh ledger
-has no trades to say otherwise, so the present evidence (the AI score, as far as the decision is
-confident) shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an assumption, not a
-measurement: it lets a new pod begin with small positions, and it has the weight of
-``PRIOR_TRADES`` trades only, so that the pod's own results overrule it. A win probability or a
+has no trades to say otherwise, so the present evidence (the AI score's rank, as far as the
+decision is confident) shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an
+assumption, not a measurement: it lets a new pod begin with small positions, and it has the weight
+of ``PRIOR_TRADES`` trades only, so that the pod's own results overrule it. A win probability or a
 ratio from a model can lower what comes out, never raise it.
 """
 
@@ -76,11 +76,11 @@ def configured_ratio(config: Config) -> float:
     return win / loss
 
 
-def evidence(ai_score: float | None, confidence: float) -> float | None:
-    """The AI score, drawn towards 0.5 by a lack of confidence where it speaks for the trade."""
-    if ai_score is None:
+def evidence(ai_score_rank: float | None, confidence: float) -> float | None:
+    """The AI score's rank, drawn towards 0.5 by a lack of confidence if it speaks for the trade."""
+    if ai_score_rank is None:
         return None
-    return ai_score if ai_score <= 0.5 else 0.5 + (ai_score - 0.5) * confidence
+    return ai_score_rank if ai_score_rank <= 0.5 else 0.5 + (ai_score_rank - 0.5) * confidence
 
 
 def odds(

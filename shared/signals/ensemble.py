@@ -104,20 +104,20 @@ def _rejection(
         return "SCORE_LOW"
     if market.get("anomaly"):
         return "MARKET_ANOMALY"
-    ai_score = number(market, "ai_score")
-    if ai_score is None:
-        return "AI_SCORE_MISSING"
     if mid_of(market) is None:
         return "MID_MISSING"
     if value < 0:
         return None if market["symbol"] in blocks.open else "NOTHING_TO_SELL"
-    return _entry_rejection(market["symbol"], ai_score, parameters, blocks)
+    return _entry_rejection(market, parameters, blocks)
 
 
-def _entry_rejection(
-    symbol: str, ai_score: float, parameters: Parameters, blocks: Blocks
-) -> str | None:
-    if ai_score <= parameters.ai_score_threshold:
+def _entry_rejection(market: Market, parameters: Parameters, blocks: Blocks) -> str | None:
+    symbol, rank = market["symbol"], number(market, "ai_score_rank")
+    if number(market, "ai_score") is None:
+        return "AI_SCORE_MISSING"
+    if rank is None:  # the model knows nothing of the market: no minute is better than another
+        return "AI_SCORE_WITHOUT_SKILL"
+    if rank <= parameters.ai_score_threshold:
         return "AI_SCORE_LOW"
     if blocks.entries_code is not None:
         return blocks.entries_code
@@ -137,8 +137,8 @@ def _candidate(
     action: Any = "BUY" if sum(s.contribution for s in signals) > 0 else "SELL"
     sign = DIRECTION[action]
     leader = max(signals, key=lambda s: sign * s.contribution)
-    mid, ai_score = mid_of(market), number(market, "ai_score")
-    assert mid is not None and ai_score is not None  # _rejection has seen to it
+    mid = mid_of(market)
+    assert mid is not None  # _rejection has seen to it
     return Candidate(
         id=candidate_id,
         symbol=market["symbol"],
@@ -146,5 +146,6 @@ def _candidate(
         score=strength,
         strategy=leader.name,
         mid=mid,
-        ai_score=ai_score,
+        ai_score=number(market, "ai_score"),
+        ai_score_rank=number(market, "ai_score_rank"),
     )

@@ -57,6 +57,7 @@ def conditions(market: Market, headlines: Sequence[Mapping[str, Any]] = ()) -> d
     return {
         "symbol": market["symbol"],
         "ai_score": market["ai_score"],
+        "ai_score_rank": market["ai_score_rank"],
         "indicators": {name: tables[name] for name in _TIMEFRAMES if name in tables},
         "patterns": [
             {key: p[key] for key in ("kind", "timeframe", "direction", "confidence")}

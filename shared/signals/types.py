@@ -101,7 +101,8 @@ class Candidate:
     score: float
     strategy: str
     mid: float
-    ai_score: float
+    ai_score: float | None
+    ai_score_rank: float | None
 
     def export(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -85,7 +85,7 @@ def _models_buy(inputs: Inputs, calls: Calls) -> dict[str, Any]:
         f"model_size={answer.size_fraction:.4f}; {answers.printable(answer.reasoning)}",
         "source": "models",
         "urgency": "normal",
-        "win_probability": min(validation.win_probability, chosen["ai_score"]),
+        "win_probability": validation.win_probability,
         "win_loss_ratio": min(validation.win_loss_ratio, inputs["limits"]["reward_to_risk"]),
     }
 
@@ -135,7 +135,8 @@ def _sell(chosen: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 
 def _identity(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: chosen[name] for name in ("action", "symbol", "strategy", "mid", "ai_score")}
+    names = ("action", "symbol", "strategy", "mid", "ai_score", "ai_score_rank")
+    return {name: chosen[name] for name in names}
 
 
 def _hold(source: str, reasoning: str, confidence: float = 0.0) -> dict[str, Any]:
@@ -145,6 +146,7 @@ def _hold(source: str, reasoning: str, confidence: float = 0.0) -> dict[str, Any
         "strategy": None,
         "mid": None,
         "ai_score": None,
+        "ai_score_rank": None,
         "confidence": confidence,
         "size": 0.0,
         "reasoning": reasoning,

@@ -109,7 +109,7 @@ def test_a_model_never_raises_the_stake(
 
 
 @pytest.mark.parametrize(
-    ("ai_score", "confidence", "expected"),
+    ("ai_score_rank", "confidence", "expected"),
     [
         (0.8, 1.0, 0.8),
         (0.8, 0.5, 0.65),
@@ -118,6 +118,6 @@ def test_a_model_never_raises_the_stake(
         (None, 1.0, None),
     ],
 )
-def test_evidence(ai_score: float | None, confidence: float, expected: float | None) -> None:
-    found = kelly.evidence(ai_score, confidence)
+def test_evidence(ai_score_rank: float | None, confidence: float, expected: float | None) -> None:
+    found = kelly.evidence(ai_score_rank, confidence)
     assert found == (None if expected is None else pytest.approx(expected))

@@ -69,7 +69,8 @@ def market(symbol: str = "BTC/USDT", *, trend: str = "up", **changes: Any) -> di
         },
         "venues": {"binance": dict(quote), "kraken": dict(quote)},
         "sentiment": None,
-        "ai_score": 0.8,
+        "ai_score": 0.2,
+        "ai_score_rank": 0.8,
         "contributions": {},
         "missing": [],
     } | changes

