@@ -164,4 +164,4 @@ def _averages(candles: Candles) -> dict[str, Array]:
 
 def _earlier(values: Array, candles: int) -> Array:
     """The values of so many candles before, NaN where there were none."""
-    return np.append(np.full(candles, np.nan), values[: len(values) - candles])
+    return np.append(np.full(candles, np.nan), values)[: len(values)]

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from deploy.cli.main import main
-from shared.market import candles
+from shared.market import candles, indicators
+from shared.market.memo import Memo
+from shared.market.types import Candles
 
 AT = "2025-05-20T12:00:00Z"
 AT_MS = 1_747_742_400_000
@@ -26,9 +28,18 @@ def test_the_simulated_market_is_printed_for_a_person(capsys: pytest.CaptureFixt
     arguments = ["scan", "--source", "simulated", "--symbol", "ETH/USDT"]
     assert main([*arguments, "--at", "2026-01-05T10:00:00Z"]) == 0
     printed = capsys.readouterr().out
-    for words in ("ETH/USDT at 2026-01-05 10:00:00 UTC", "rsi_14", "trend_4h", "not calibrated"):
-        assert words in printed
-    assert "sentiment.headlines" in printed
+    for words in (
+        "ETH/USDT at 2026-01-05 10:00:00 UTC",
+        "rsi_14",
+        "calibrated)",
+        "from an empty cache",
+        "binance ",
+        "indicators.1d.closed_at_ms",
+        "10.0 h",  # the age of the newest day at ten in the morning
+        "Missing: ",
+    ):
+        assert words in printed, words
+    assert "Against TA-Lib" not in printed
 
 
 def test_a_recorded_minute_shows_what_was_recorded(
@@ -49,7 +60,40 @@ def test_a_recorded_minute_shows_what_was_recorded(
     assert minutes["closed_at_ms"] == export["signals"]["timestamp"] == AT_MS
     assert minutes["close"] == pytest.approx(closes[-1])
     assert minutes["rsi_14"] == pytest.approx(talib.RSI(closes, 14)[-1], rel=1e-6)
-    assert export["calibrated"] is False
+    assert "check" not in export
+
+
+def test_the_check_compares_every_settled_indicator_of_a_recorded_minute(
+    market_data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["scan", "--check", "--json", "--data", str(market_data_dir), "--at", AT]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = found["check"]
+    assert {row["timeframe"] for row in rows} == {"1m", "5m", "15m", "1h", "4h", "1d"}
+    for timeframe in ("1m", "1h", "4h"):
+        judged = {r["name"] for r in rows if r["timeframe"] == timeframe and not r["seed_weight"]}
+        assert judged >= set(indicators.NAMES) - {"ema_200"}
+    assert all(row["agrees"] for row in rows)
+    assert max(row["difference"] for row in rows if not row["seed_weight"]) <= 1e-6
+    assert found["seconds"] > 0 and found["requests"]["binance"] >= 8
+
+
+def test_the_check_finds_a_value_that_is_off_by_a_millionth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(candles: Candles) -> dict[str, float]:
+        values = indicators.compute(candles)
+        return values | {"rsi_14": values["rsi_14"] * (1 + 2e-6)}
+
+    arguments = ["scan", "--check", "--source", "simulated", "--at", "2026-01-05T10:00:00Z"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "Against TA-Lib" in printed and ", 0 differ" in printed
+    monkeypatch.setattr(indicators, "newest", Memo(wrong))
+    assert main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("differs") == 6 and ", 6 differ" in printed
 
 
 @pytest.mark.parametrize(

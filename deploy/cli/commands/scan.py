@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from datetime import UTC, datetime
+from collections import Counter
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploy.cli import output
 from deploy.cli.arguments import minute
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from deploy.local.market.source import SourceSpec
+    from deploy.research.indicator_reference import Comparison
 
 EXIT_FAILED = 1
 _MINUTE_HOURS = 1 / 60
-Market = dict[str, Any]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,27 +33,73 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--at", type=minute, required=True, metavar="ISO", help="the minute, UTC if no zone"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated market; default: 0")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="put TA-Lib's value over the whole history beside each indicator; exit code 1 where "
+        "a settled one differs by more than 1e-6",
+    )
     output.add_json_option(parser)
     parser.set_defaults(handler=handler)
 
 
+@dataclass(frozen=True)
+class _Scanned:
+    """A scan from an empty cache, and what it cost.
+
+    Attributes:
+        requests: by service, as the stand-ins counted them.
+    """
+
+    spec: SourceSpec
+    export: dict[str, Any]
+    seconds: float
+    requests: dict[str, int]
+
+
 def handler(args: argparse.Namespace) -> int:
-    """Scan and print; the exit code is 1 if the step failed."""
+    """Scan and print; the exit code is 1 if the step failed or an indicator differs."""
     import sys
 
-    export = _scan(args)
-    if isinstance(export, str):
-        print(export, file=sys.stderr)
+    scanned = _scan(args)
+    if isinstance(scanned, str):
+        print(scanned, file=sys.stderr)
         return EXIT_FAILED
+    comparisons = _checked(scanned) if args.check else []
     if args.json:
-        output.print_json(export)
+        output.print_json(_document(scanned, comparisons, with_check=args.check))
     else:
-        _print(output.console(), export)
-    return 0
+        from deploy.cli import scan_tables
+
+        console = output.console()
+        scan_tables.print_scan(console, scanned.export, scanned.seconds, scanned.requests)
+        if args.check:
+            scan_tables.print_check(console, comparisons)
+    return 0 if all(one.agrees for one in comparisons) else EXIT_FAILED
 
 
-def _scan(args: argparse.Namespace) -> dict[str, Any] | str:
-    """The step's export, or the error that ended it."""
+def _checked(scanned: _Scanned) -> list[Comparison]:
+    from deploy.research import indicator_check
+
+    (market,) = scanned.export["signals"]["markets"]
+    return indicator_check.check(scanned.spec, market)
+
+
+def _document(
+    scanned: _Scanned, comparisons: list[Comparison], *, with_check: bool
+) -> dict[str, Any]:
+    """The export as the next steps see it; with a check, what it found and the cost as well."""
+    if not with_check:
+        return scanned.export
+    return scanned.export | {
+        "check": [asdict(one) | {"agrees": one.agrees} for one in comparisons],
+        "seconds": scanned.seconds,
+        "requests": scanned.requests,
+    }
+
+
+def _scan(args: argparse.Namespace) -> _Scanned | str:
+    """One run of the scanner's step, or the error that ended it."""
     from deploy.cli import environment
     from deploy.local.market.choose import choose_source
     from deploy.local.scheduler import Tick
@@ -63,7 +109,6 @@ def _scan(args: argparse.Namespace) -> dict[str, Any] | str:
     from shared.ledger import connection
 
     variables, at_ms = environment.variables(), clock.to_ms(args.at)
-    variables.pop("SYMBOLS", None)  # --symbol names it, also where the loop would choose
     spec, _ = choose_source(
         args.data or variables.get("MARKET_DATA_DIR"),
         (args.symbol,),
@@ -80,110 +125,22 @@ def _scan(args: argparse.Namespace) -> dict[str, Any] | str:
             result = session.run_tick(
                 Tick(at_ms, loop.model_copy(update={"steps": loop.steps[:1]}))
             )
+            requests = _by_service(session.wire.stats())
         finally:
             connection.close_all()
             session.servers.drop_database(database)
     if (failed := result.failed_step) is not None:
         return failed.traceback or str(failed.error)
     export: dict[str, Any] = result.export_of(loop.steps[0].namespace)
-    return export
+    return _Scanned(spec, export, result.seconds, requests)
 
 
-def _print(console: Console, export: dict[str, Any]) -> None:
-    from rich.markup import escape
-
-    (market,) = export["signals"]["markets"]
-    at = datetime.fromtimestamp(export["signals"]["timestamp"] / 1000, tz=UTC)
-    console.print(f"[bold]{market['symbol']}[/] at {at:%Y-%m-%d %H:%M:%S} UTC, {market['venue']}")
-    console.print(
-        f"price {_number(market['price'])}   AI score {_number(market['ai_score'])} "
-        f"(not calibrated)   next action {export['nextAction']}"
-    )
-    if "anomaly" in market:
-        console.print(f"[bold red]anomaly:[/] {escape(market['anomaly'])}")
-    if market["indicators"]:
-        console.print(_indicators(market))
-    console.print(_rows("Score: contributions to the logit", market["contributions"]))
-    for title, name in (
-        ("Order flow", "order_flow"),
-        ("Order book", "microstructure"),
-        ("Sentiment", "sentiment"),
-    ):
-        if market[name] is not None:
-            console.print(_rows(title, market[name]))
-    console.print(_venues(market))
-    if market["patterns"]:
-        console.print(_patterns(market))
-    missing = [*market["missing"], *export["missing"]]
-    console.print(f"Missing: {escape('; '.join(missing) or 'nothing')}")
-
-
-def _indicators(market: Market) -> Table:
-    timeframes = market["indicators"]
-    table = _table("Indicators of closed candles", "", *timeframes)
-    names = dict.fromkeys(name for values in timeframes.values() for name in values)
-    for name in names:
-        cells = (values.get(name) for values in timeframes.values())
-        show = _moment if name.endswith("_at_ms") else _number
-        table.add_row(name, *(show(cell) for cell in cells))
-    return table
-
-
-def _patterns(market: Market) -> Table:
-    table = _table("Patterns", "kind", "timeframe", "direction", "confidence", "points", "newest")
-    for pattern in market["patterns"]:
-        newest_ms, newest_price = pattern["points"][-1]
-        table.add_row(
-            pattern["kind"],
-            pattern["timeframe"],
-            pattern["direction"],
-            _number(pattern["confidence"]),
-            str(len(pattern["points"])),
-            f"{_moment(newest_ms)}  {_number(newest_price)}",
-        )
-    return table
-
-
-def _venues(market: Market) -> Table:
-    table = _table("Venues", "", "bid", "ask", "at")
-    for venue, quote in market["venues"].items():
-        bid, ask = _number(quote["bid"]), _number(quote["ask"])
-        table.add_row(venue, bid, ask, _moment(quote["at_ms"]))
-    return table
-
-
-def _rows(title: str, values: dict[str, Any]) -> Table:
-    table = _table(title, "", "value")
-    for name, value in values.items():
-        if isinstance(value, dict):
-            shown = "   ".join(f"{key} {_number(item)}" for key, item in value.items())
-        else:
-            shown = _moment(value) if name.endswith("at_ms") else _number(value)
-        table.add_row(name, shown)
-    return table
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.2f}" if abs(value) >= 1_000 else f"{value:.5g}"
-
-
-def _moment(milliseconds: int | None) -> str:
-    if milliseconds is None:
-        return "-"
-    return f"{datetime.fromtimestamp(milliseconds / 1000, tz=UTC):%m-%d %H:%M:%S}"
+def _by_service(routes: dict[str, int]) -> dict[str, int]:
+    """Requests by the service that the stand-ins' routes begin with."""
+    counted: Counter[str] = Counter()
+    for route, count in routes.items():
+        counted[route.partition(" ")[0]] += count
+    return dict(counted)
 
 
 def _symbol(text: str) -> str:

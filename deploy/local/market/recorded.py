@@ -28,8 +28,8 @@ WARM_UP_CANDLES = 1_700
 """Candles before the replayed stretch in each timeframe, where the folder has them."""
 
 
-def open_recorded(spec: SourceSpec) -> MarketSource:
-    """Load the candles that ``spec`` names.
+def open_recorded(spec: SourceSpec, warm_up_candles: int = WARM_UP_CANDLES) -> MarketSource:
+    """Load the candles that ``spec`` names, and ``warm_up_candles`` before them.
 
     Raises:
         ConfigurationError: the folder does not exist or holds no candles.
@@ -42,13 +42,15 @@ def open_recorded(spec: SourceSpec) -> MarketSource:
     for symbol in spec.symbols:
         available = folders_of(spec.data_dir, symbol)
         chosen[symbol] = _choose(available, spec, symbol)
-        own = _load(chosen[symbol], spec)
-        earlier = [_load(other, spec) for other in available if other != chosen[symbol]]
+        own = _load(chosen[symbol], spec, warm_up_candles)
+        others = [other for other in available if other != chosen[symbol]]
+        earlier = [_load(other, spec, warm_up_candles) for other in others]
         for timeframe in TIMEFRAMES:
             rows = own[timeframe]
             if timeframe != "1m":
                 rows = _with_history(rows, [other[timeframe] for other in earlier])
-            series[symbol, timeframe] = Series(_newest(rows, timeframe, spec), timeframe)
+            start = spec.from_ms - warm_up_candles * TIMEFRAME_MS[timeframe]
+            series[symbol, timeframe] = Series(rows[rows[:, 0] >= start], timeframe)
     exchanges = ", ".join(sorted({folder.exchange for folder in chosen.values()}))
     words = "recorded minutes" if spec.kind == "recorded" else "downloaded recent minutes"
     return SeriesMarket(
@@ -99,13 +101,13 @@ def _not_covered(spec: SourceSpec, symbol: str) -> str:
     return message
 
 
-def _load(folder: Folder, spec: SourceSpec) -> dict[str, Rows]:
+def _load(folder: Folder, spec: SourceSpec, warm_up_candles: int) -> dict[str, Rows]:
     """All timeframes of one folder: its files, and resampled finer ones where those lack."""
     loaded: dict[str, Rows] = {}
     finer: str | None = None
     for timeframe in TIMEFRAMES:
-        start = _needed_from(folder, timeframe, spec.from_ms)
-        rows = read_rows(folder, timeframe, start, spec.to_ms)
+        reach_ms = warm_up_candles * _coarsest_ms(folder, timeframe)
+        rows = read_rows(folder, timeframe, spec.from_ms - reach_ms, spec.to_ms)
         rows = rows[rows[:, 0] + TIMEFRAME_MS[timeframe] <= spec.to_ms]
         if finer is not None:
             rows = merge(rows, resample(loaded[finer], finer, timeframe))
@@ -114,14 +116,14 @@ def _load(folder: Folder, spec: SourceSpec) -> dict[str, Rows]:
     return loaded
 
 
-def _needed_from(folder: Folder, timeframe: str, from_ms: int) -> int:
-    """Far enough back for the coarser timeframes too that have no file of their own."""
-    reach_ms = TIMEFRAME_MS[timeframe]
+def _coarsest_ms(folder: Folder, timeframe: str) -> int:
+    """The coarsest timeframe that has no file of its own and is made of this one."""
+    coarsest_ms = TIMEFRAME_MS[timeframe]
     for coarser in TIMEFRAMES[TIMEFRAMES.index(timeframe) + 1 :]:
         if coarser in folder.files:
             break
-        reach_ms = TIMEFRAME_MS[coarser]
-    return from_ms - WARM_UP_CANDLES * reach_ms
+        coarsest_ms = TIMEFRAME_MS[coarser]
+    return coarsest_ms
 
 
 def _with_history(own: Rows, others: list[Rows]) -> Rows:
@@ -131,8 +133,3 @@ def _with_history(own: Rows, others: list[Rows]) -> Rows:
     for rows in others:
         history = merge(history, rows[rows[:, 0] < first])
     return merge(own, history)
-
-
-def _newest(rows: Rows, timeframe: str, spec: SourceSpec) -> Rows:
-    start = spec.from_ms - WARM_UP_CANDLES * TIMEFRAME_MS[timeframe]
-    return rows[rows[:, 0] >= start]

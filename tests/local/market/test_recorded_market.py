@@ -12,7 +12,7 @@ import pytest
 from candle_exchange import START_MS
 
 from deploy.local.market import MarketSource, SourceSpec, open_source
-from deploy.local.market.recorded import covered_spans, latest_window
+from deploy.local.market.recorded import WARM_UP_CANDLES, covered_spans, latest_window
 from shared.errors import ConfigurationError, DataUnavailable
 from shared.market.types import TIMEFRAME_MS
 
@@ -30,14 +30,14 @@ def opens(market: MarketSource, timeframe: str) -> list[int]:
 
 
 def test_coarser_candles_are_resampled_where_there_is_no_file(write_candles: Any) -> None:
-    data = write_candles("kraken/BTC-USDT/1m", 2 * 1440)
-    market = recorded(data, START_MS + DAY_MS, 24)
-    assert opens(market, "1m") == list(range(1440 - 1100, 2 * 1440))
-    assert opens(market, "1h") == list(range(48))
-    assert opens(market, "1d") == [0, 1]
+    data = write_candles("kraken/BTC-USDT/1m", 3 * 1440)
+    market = recorded(data, START_MS + 2 * DAY_MS, 24)
+    assert opens(market, "1m") == list(range(2 * 1440 - WARM_UP_CANDLES, 3 * 1440))
+    assert opens(market, "1h") == list(range(72))
+    assert opens(market, "1d") == [0, 1, 2]
     # close is 100 + number of the minute; low and high lie 1 around it, open half below
     assert market.candles("BTC/USDT", "1d", market.to_ms, 1)[0, 1:].tolist() == [
-        1539.5, 2980.0, 1539.0, 2979.0, 1440.0,
+        2979.5, 4420.0, 2979.0, 4419.0, 1440.0,
     ]  # fmt: skip
 
 
