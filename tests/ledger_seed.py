@@ -191,7 +191,8 @@ def reports(ledger: Ledger, run_id: int, now: datetime) -> None:
         (now - timedelta(days=2), ledger.pod),
     )
     markets = [
-        {"symbol": symbol, "price": float(price), "ai_score": 0.72 - 0.11 * index,
+        {"symbol": symbol, "price": float(price), "ai_score": 0.24 - 0.05 * index,
+         "ai_score_rank": 0.81 - 0.2 * index,
          "microstructure": {"spread_bps": 0.4 + index}}
         for index, (symbol, price) in enumerate(SYMBOLS.items())
     ]  # fmt: skip

@@ -22,7 +22,8 @@ def market(ledger: Ledger, at: datetime) -> dict[str, Any]:
     row = ledger.one(
         "SELECT at, ai_score, next_action, payload->'missing' AS missing, coalesce(("
         "  SELECT jsonb_agg(jsonb_build_object('symbol', m->'symbol', 'price', m->'price', "
-        "    'ai_score', m->'ai_score', 'spread_bps', m#>'{microstructure,spread_bps}')) "
+        "    'ai_score', m->'ai_score', 'ai_score_rank', m->'ai_score_rank', "
+        "    'spread_bps', m#>'{microstructure,spread_bps}')) "
         "  FROM jsonb_array_elements(CASE jsonb_typeof(payload#>'{signals,markets}') "
         "    WHEN 'array' THEN payload#>'{signals,markets}' ELSE '[]' END) AS m), '[]') AS symbols "
         "FROM scans WHERE pod = %s AND at <= %s ORDER BY at DESC LIMIT 1",
