@@ -134,6 +134,7 @@ def variables(
         "VENUES": ",".join(VENUES),
         "SYMBOLS": "BTC",
         "FEAR_GREED_URL": f"{recorder.base_url}/fng/?limit=1",
+        "NEWS_FEEDS": "off",
     } | key_variables(wire.credentials)
 
 

@@ -24,7 +24,7 @@ ATOM = (
 LAUGHS = "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in itertools.pairwise("abcdefghijk"))
 BOMB = f'<!DOCTYPE x [<!ENTITY a "lol">{LAUGHS}]>'
 LONG = f'<!DOCTYPE x [<!ENTITY k "{"A" * 60_000}">]>'
-OUTSIDE = '<!DOCTYPE x [<!ENTITY k SYSTEM "file:///etc/passwd">]>'
+OUTSIDE = '<!DOCTYPE x [<!ENTITY k SYSTEM "file:/etc/passwd">]>'
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_any_status_but_200_is_refused(site: Site, status: int) -> None:
     [
         "http://169.254.169.254/latest/meta-data/",
         "https://elsewhere.example/rss",
-        "file:///etc/passwd",
+        "file:/etc/passwd",
         "http://localhost/news/rss",
         "https://127.0.0.1/news/rss",
         "//evil.example/rss",

@@ -302,7 +302,7 @@ def test_feed_addresses_in_the_configuration() -> None:
     assert len(config.load({}).news_feeds) == 3
     for bad in (
         "http://a.example/rss",
-        "file:///etc/passwd",
+        "file:/etc/passwd",
         "https://u:p@a.example/",
         "https:///x",
     ):
