@@ -178,7 +178,7 @@ def test_arbitrage_holds_where_the_book_is_too_thin() -> None:
 def test_arbitrage_names_what_the_scan_lacks() -> None:
     evidence = Arbitrage().evaluate(market(), context()).evidence
     assert evidence["triangular"] == {"missing": ["binance.BTC/<bridge>"]}
-    assert evidence["basis"]["missing"] == ["funding.rate_percent", "funding.mark_price"]
+    assert evidence["basis"] == {"missing": ["derivatives.funding"]}
     assert "kraken.depth" in evidence["cross_exchange"]["missing"]
 
 
@@ -192,11 +192,23 @@ def test_triangle_by_hand() -> None:
     assert found == {"via": "ETH/BTC", "net_bps": pytest.approx(1e4 * (1.0125 * 0.999**3 - 1))}
 
 
+def _funded(read_ms: int) -> Any:
+    funding = {"funding_rate_8h": 0.0001, "mark_price": 100.5, "funding_at_ms": read_ms}
+    return market(derivatives={"venue": "gate", "funding": funding, "liquidations": None})
+
+
 def test_basis_is_evidence_and_no_signal() -> None:
-    found = basis(market(funding={"rate_percent": 0.01, "mark_price": 100.5}))
+    found = basis(_funded(AT_MS - 5_000))
     # 50 bps of premium and 1 bp of funding, less twice 10 bps
     assert found["net_bps"] == pytest.approx(31)
     assert found["tradable"] is False
+
+
+def test_a_perpetuals_price_of_another_time_is_not_compared() -> None:
+    found = basis(_funded(AT_MS - 5_001))
+    assert found["funding_bps"] == pytest.approx(1)
+    assert "net_bps" not in found and "premium_bps" not in found
+    assert found["missing"] == ["derivatives.funding.mark_price of the book's time"]
 
 
 def test_avellaneda_stoikov_against_the_papers_own_setting() -> None:

@@ -87,24 +87,29 @@ def triangular(market: Market, quotes: Mapping[str, Mapping[str, Quote]]) -> dic
 
 
 def basis(market: Market) -> dict[str, Any]:
-    """What the perpetual pays over spot until the next funding, net of two taker fees.
+    """What the perpetual pays over spot in eight hours, net of two taker fees.
 
-    Earning it takes a short perpetual, which a spot account has not: it is evidence, no signal.
+    Earning it takes a short perpetual, which a spot account has not: it is evidence, no signal. The
+    perpetual's price is read seldom; it is compared with a book of the same seconds only.
     """
-    funding = market.get("funding")
-    values = {key: number(funding, key) for key in ("rate_percent", "mark_price")}
-    mid = number(market.get("microstructure"), "mid")
-    missing = [f"funding.{key}" for key, value in values.items() if value is None]
-    missing += [] if mid is not None else ["microstructure.mid"]
-    rate, mark = values["rate_percent"], values["mark_price"]
-    if rate is None or mark is None or mid is None:
-        return {"missing": missing}
+    funding = (market.get("derivatives") or {}).get("funding")
+    book = market.get("microstructure")
+    rate, mark, read_ms = (
+        number(funding, key) for key in ("funding_rate_8h", "mark_price", "funding_at_ms")
+    )
+    if rate is None or mark is None or read_ms is None:
+        return {"missing": ["derivatives.funding"]}
+    found: dict[str, Any] = {"funding_bps": 10_000 * rate, "tradable": False}
+    mid, book_ms = number(book, "mid"), number(book, "at_ms")
+    if mid is None or book_ms is None:
+        return found | {"missing": ["microstructure.mid"]}
+    if abs(book_ms - read_ms) > MAX_QUOTE_SKEW_MS:
+        return found | {"missing": ["derivatives.funding.mark_price of the book's time"]}
     premium_bps = 10_000 * (mark / mid - 1)
-    return {
+    fees_bps = 2 * ENTRY_TIER[market["venue"]].taker_bps
+    return found | {
         "premium_bps": premium_bps,
-        "funding_bps": 100 * rate,
-        "net_bps": premium_bps + 100 * rate - 2 * ENTRY_TIER[market["venue"]].taker_bps,
-        "tradable": False,
+        "net_bps": premium_bps + 10_000 * rate - fees_bps,
     }
 
 
