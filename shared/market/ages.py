@@ -22,6 +22,12 @@ MAX_AGE_MS = MappingProxyType(
         "liquidations": 600_000,
         # Paid every few hours; its forecast drifts slowly.
         "funding": 3_600_000,
+        # Published once a day; a day may be missed.
+        "fear_greed": 48 * 3_600_000,
+        # Of a headline's weight a sixteenth is left after a day (four half-lives).
+        "headlines": 24 * 3_600_000,
+        # How long a feed's headlines stand without a newer answer of it: twelve failures.
+        "headlines.feed": 2 * 3_600_000,
     }
 )
 

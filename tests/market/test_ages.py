@@ -34,5 +34,8 @@ def test_the_limits_of_what_venues_tell() -> None:
         "order_flow.cvd": 180_000,
         "liquidations": 600_000,
         "funding": 3_600_000,
+        "fear_greed": 172_800_000,
+        "headlines": 86_400_000,
+        "headlines.feed": 7_200_000,
     }
     assert {name: ages.MAX_AGE_MS[name] for name in limits} == limits

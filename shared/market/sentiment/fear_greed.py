@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from shared.calls import CallLog
 from shared.config import Config
 from shared.errors import DataUnavailable
+from shared.market import ages
 from shared.run import Run
 
-MAX_AGE_MS = 48 * 3_600_000
+_MAX_AGE_MS = ages.MAX_AGE_MS["fear_greed"]
 _ASK_AFTER_MS = 3_600_000
 _RETRY_AFTER_MS = 10 * 60_000
 _TIMEOUT_S = 2.0
@@ -81,7 +82,7 @@ def no_answer(source: str, now_ms: int) -> Index:
 def keep(run: Run, asked: Index) -> None:
     """Remember the answer, here and for other processes."""
     _known[asked.url] = asked
-    run.cache.set(_KEY, json.dumps(asdict(asked)).encode(), MAX_AGE_MS // 1000)
+    run.cache.set(_KEY, json.dumps(asdict(asked)).encode(), _MAX_AGE_MS // 1000)
 
 
 def current(config: Config, now_ms: int) -> dict[str, int]:
@@ -93,7 +94,7 @@ def current(config: Config, now_ms: int) -> dict[str, int]:
     index = _known[url(config)]
     if not index.fetched_ms:
         raise DataUnavailable(index.error)
-    if now_ms - index.at_ms > MAX_AGE_MS:
+    if now_ms - index.at_ms > _MAX_AGE_MS:
         raise DataUnavailable(f"fear_greed: stale since {index.at_ms}")
     return {
         "fear_greed_index": index.value,

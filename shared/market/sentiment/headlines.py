@@ -15,14 +15,13 @@ from urllib.parse import urlsplit
 
 from shared.calls import CallLog
 from shared.errors import DataUnavailable
+from shared.market import ages
 from shared.market.sentiment import feeds, lexicon, text, web
 from shared.run import Run
 
 ASK_AFTER_MS = 10 * 60_000
-MAX_SILENCE_MS = 2 * 3_600_000
-"""How long what a feed has said stands without a newer answer of it."""
-MAX_AGE_MS = 24 * 3_600_000
-"""How long a headline counts after its own time."""
+_MAX_SILENCE_MS = ages.MAX_AGE_MS["headlines.feed"]
+_MAX_AGE_MS = ages.MAX_AGE_MS["headlines"]
 HALF_LIFE_MS = 6 * 3_600_000
 """Of a headline's weight. Prices answer news within minutes to hours; what was written in the
 morning should still be heard in the afternoon, but not as loud as what came since."""
@@ -102,7 +101,7 @@ def keep(run: Run, asked: dict[str, Feed]) -> None:
     _known.update(asked)
     feeds_in_force = {url: asdict(_known[url]) for url in urls(run) if url in _known}
     blob = json.dumps(feeds_in_force, separators=(",", ":")).encode()
-    run.cache.set(_KEY, blob, MAX_SILENCE_MS // 1000)
+    run.cache.set(_KEY, blob, _MAX_SILENCE_MS // 1000)
 
 
 def current(run: Run, now_ms: int) -> tuple[list[Headline], int, list[str]]:
@@ -116,14 +115,14 @@ def current(run: Run, now_ms: int) -> tuple[list[Headline], int, list[str]]:
     fetched_ms, missing = 0, []
     for url in urls(run):
         feed = _known.get(url)
-        if feed is None or now_ms - feed.fetched_ms > MAX_SILENCE_MS:
+        if feed is None or now_ms - feed.fetched_ms > _MAX_SILENCE_MS:
             missing.append(_complaint(url, feed))
             continue
         if feed.error:
             missing.append(_complaint(url, feed))
         fetched_ms = max(fetched_ms, feed.fetched_ms)
         for headline in feed.headlines:
-            if 0 <= now_ms - headline.at_ms <= MAX_AGE_MS:
+            if 0 <= now_ms - headline.at_ms <= _MAX_AGE_MS:
                 # Of the same story the first report counts.
                 kept = by_story.setdefault(text.same_story(headline.title), headline)
                 if headline.at_ms < kept.at_ms:
