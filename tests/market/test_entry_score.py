@@ -115,6 +115,8 @@ def test_without_costs_there_is_no_score() -> None:
     result = score(Evidence(Newest(0, ORDINARY), None), EXITS)
     assert result.value is None and result.rank is None
     assert result.missing == ["cost", "base_rate", "driftless_odds"]
+    # Also where all of the model's features are there: a chance without its costs is none.
+    assert scored(cost_bps=None, a=1.0, b=0.0).value is None
 
 
 def test_without_candles_there_is_no_score() -> None:

@@ -96,3 +96,9 @@ def test_longer_blocks_widen_the_interval_of_what_clusters() -> None:
     narrow = interval(np.full(4_000, 0.2), won, block_days=1)
     wide = interval(np.full(4_000, 0.2), won, block_days=10)
     assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_a_block_is_made_of_days_that_follow_each_other() -> None:
+    """Where days have nothing to do with each other, longer blocks change next to nothing."""
+    short, long = interval(CHANCES, WON, block_days=1), interval(CHANCES, WON, block_days=4)
+    assert long.high - long.low == pytest.approx(short.high - short.low, rel=0.35)
