@@ -14,7 +14,7 @@ from deploy.research.patterns.plots import BLUE, GREEN, GREY, ORANGE, RED, spoke
 from shared import clock
 from shared.market.candle_rows import sliced
 from shared.market.patterns import KINDS
-from shared.market.types import TIMEFRAME_MS, Candles
+from shared.market.types import Candles
 
 _COLOURS = (BLUE, ORANGE, RED, "#CC79A7", "#56B4E9", GREEN, "#8B4513", "#5D3A9B")
 _MARGIN_CANDLES = 15
@@ -95,8 +95,8 @@ def outline(
     """The points of a pattern and its lines up to the candle ``until`` at which it was told (the
     last one, unless given); ``style`` is colour and label."""
     colour, label = style
-    step, start = TIMEFRAME_MS[candles.timeframe], int(candles.open_ms[0])
-    xs = [(point[0] - start) / step for point in pattern["points"]]
+    # By candle and not by time: a recording may have holes.
+    xs = candles.open_ms.searchsorted([point[0] for point in pattern["points"]]).tolist()
     ys = [point[1] for point in pattern["points"]]
     until = len(candles) - 1 if until is None else until
     if "price" in pattern:
@@ -115,4 +115,5 @@ def _dated(plot: Any, candles: Candles) -> None:
     places = range(0, len(candles), 40)
     days = [f"{clock.from_ms(int(candles.open_ms[place])):%m-%d %H:%M}" for place in places]
     plot.set_xticks(list(places), days)
+    plot.set(xlabel="candle's opening, UTC", ylabel=f"price of {candles.symbol}")
     plot.grid(alpha=0.2)

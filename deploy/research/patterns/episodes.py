@@ -27,7 +27,7 @@ _SAME_TIME_SHARE = 0.5  # a found shape is the drawn one if their times overlap 
 _HEAD_CANDLES = 4
 
 
-@dataclass
+@dataclass(eq=False)
 class Episode:
     """Reports of one shape: ``reports[i]`` was made when candle ``seen_at[i]`` had closed."""
 

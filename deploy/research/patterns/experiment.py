@@ -18,7 +18,7 @@ from shared.market.types import Candles
 JUDGED = range(BEFORE, BEFORE + STRETCH)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """A stretch of candles, the shape drawn in it if any, and every candidate in it."""
 

@@ -44,16 +44,18 @@ class Reliability:
 
 
 def detections(drawn: Sequence[Seen], plain: Sequence[Seen]) -> list[Detection]:
-    """One row a kind and noise level."""
+    """One row for each kind and noise level that was drawn."""
     by_chance = {
         kind: sum(len(episodes_of(kind, seen.reported)) for seen in plain) / len(plain)
         for kind in KINDS
     }
-    return [
-        _detection(kind, noise, [s for s in drawn if _is(s, kind, noise)], by_chance[kind])
-        for kind in KINDS
-        for noise in NOISES_ATR
-    ]
+    rows = []
+    for kind in KINDS:
+        for noise in NOISES_ATR:
+            own = [seen for seen in drawn if _is(seen, kind, noise)]
+            if own:
+                rows.append(_detection(kind, noise, own, by_chance[kind]))
+    return rows
 
 
 def _is(seen: Seen, kind: str, noise_atr: float) -> bool:
