@@ -37,6 +37,7 @@ CANDLE_REQUESTS = 60
 """How many requests a run makes at most for candles that can wait."""
 _FEWER_CANDLE_REQUESTS = {"coinbase": 40}  # of the 116 that its budget leaves a minute
 _UPKEEP_SHARE = 0.8  # of the time; after that no further request is begun
+_PRINT_IS_NEWS_MS = 3_600_000  # after its candle has closed; by then the next hour has settled it
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class SymbolInputs:
 
     Attributes:
         refreshed: its windows, without flash prints.
-        flash_prints: those in the newest candles, which nothing may be bought on.
+        flash_prints: those in candles that have just closed, which nothing may be bought on.
     """
 
     venue: str
@@ -100,7 +101,7 @@ def serve(
     kept_flows = {symbol: inputs.flow for symbol, inputs in served.inputs.items()}
     FlowStore(run.cache).write(venue.name, kept_flows)
     served.inputs = {
-        symbol: _finished(inputs, refreshed[symbol], notes.get(symbol, {}))
+        symbol: _finished(inputs, refreshed[symbol], notes.get(symbol, {}), now_ms)
         for symbol, inputs in served.inputs.items()
     }
     return served
@@ -237,7 +238,7 @@ def _report(run: Run, venue: str, refreshed: Mapping[str, Refreshed]) -> None:
             events.record(run.ledger, "CANDLES_DIFFER", detail)
 
 
-def _finished(inputs: SymbolInputs, result: Refreshed, notes: Notes) -> SymbolInputs:
+def _finished(inputs: SymbolInputs, result: Refreshed, notes: Notes, now_ms: int) -> SymbolInputs:
     """The inputs with what is lacking in their windows, and without flash prints."""
     missing = [*result.missing, *inputs.missing, *candle_upkeep.lacking(result, notes)]
     newest: list[FlashPrint] = []
@@ -246,7 +247,8 @@ def _finished(inputs: SymbolInputs, result: Refreshed, notes: Notes) -> SymbolIn
         cleaned = flash_prints.newest(inputs.venue, window)
         windows[timeframe] = cleaned.candles
         missing += [f"{timeframe}:{found.told()}, left out" for found in cleaned.prints]
-        newest += [found for found in cleaned.prints[-1:] if cleaned.newest is not None]
+        if cleaned.newest is not None and now_ms - window.closed_ms < _PRINT_IS_NEWS_MS:
+            newest.append(cleaned.newest)
     return replace(
         inputs,
         refreshed=replace(result, windows=windows),

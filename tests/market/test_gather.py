@@ -291,6 +291,16 @@ def test_a_flash_print_in_the_newest_candle_is_an_anomaly_and_in_no_window(
     assert kept[timeframe].low.min() == price  # as the venue told it
 
 
+def test_a_print_of_a_day_is_news_for_an_hour(run: Run, virtual_clock: VirtualClock) -> None:
+    venue = healthy_venue()
+    flash(venue, "1d", 0.06, ago=1)
+    virtual_clock.advance(minutes=59)
+    assert ask(run, venue).by_symbol[SYMBOL].flash_prints
+    virtual_clock.advance(minutes=1)
+    later = ask(run, venue).by_symbol[SYMBOL]
+    assert later.flash_prints == () and later.refreshed.windows["1d"].low.min() > 10
+
+
 def test_an_older_flash_print_is_left_out_and_no_anomaly(run: Run) -> None:
     venue = healthy_venue()
     flash(venue, "1h", 0.0001, ago=30)
