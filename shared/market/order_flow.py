@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from shared.errors import DataUnavailable
 from shared.market import ages
 from shared.market.flow_state import (
@@ -16,6 +18,7 @@ from shared.market.flow_state import (
     LARGE_TRADES,
     MINUTE,
     MINUTE_MS,
+    MINUTES,
     MISSED,
     SELL,
     TRADES,
@@ -72,8 +75,12 @@ def cumulative(flow: Flow, now_ms: int) -> dict[str, Any]:
     """
     ages.check("order_flow.cvd", flow.covered_until_ms, now_ms)
     until_ms = now_ms // MINUTE_MS * MINUTE_MS
-    windows = {f"{minutes}m": _window(flow, minutes, until_ms) for minutes in WINDOWS_MINUTES}
-    return {"cvd": windows, "cvd_at_ms": until_ms, "large": _large(flow, until_ms)}
+    rows = _newest(flow, until_ms, max(WINDOWS_MINUTES))
+    return {
+        "cvd": {f"{minutes}m": _window(rows[-minutes:], minutes) for minutes in WINDOWS_MINUTES},
+        "cvd_at_ms": until_ms,
+        "large": _large(flow, rows[-LARGE_MINUTES:], until_ms),
+    }
 
 
 def lacking(measured: dict[str, Any], flow: Flow) -> list[str]:
@@ -110,40 +117,41 @@ def check(trades: Sequence[PublicTrade], now_ms: int) -> None:
                 raise DataUnavailable(f"trade.{name}: was {value}, expected a finite number > 0")
 
 
-def _window(flow: Flow, minutes: int, until_ms: int) -> dict[str, Any] | None:
-    rows = _rows(flow, until_ms - minutes * MINUTE_MS, until_ms)
-    covered = float(rows[:, COVERED_MS].sum()) / (minutes * MINUTE_MS)
+def _window(rows: Rows, minutes: int) -> dict[str, Any] | None:
+    sums = rows.sum(axis=0).tolist()
+    covered = sums[COVERED_MS] / (minutes * MINUTE_MS)
     if covered <= 0:
         return None
-    bought, sold = float(rows[:, BUY].sum()), float(rows[:, SELL].sum())
     window = {
-        "delta_quote": bought - sold,
-        "volume_quote": bought + sold,
-        "trades": int(rows[:, TRADES].sum()),
+        "delta_quote": sums[BUY] - sums[SELL],
+        "volume_quote": sums[BUY] + sums[SELL],
+        "trades": int(sums[TRADES]),
         "covered_share": min(1.0, round(covered, 3)),
     }
-    missed = int(rows[:, MISSED].sum())
+    missed = int(sums[MISSED])
     return window | ({"missed_trades": missed} if missed else {})
 
 
-def _large(flow: Flow, until_ms: int) -> dict[str, Any] | None:
+def _large(flow: Flow, rows: Rows, until_ms: int) -> dict[str, Any] | None:
     threshold = flow.large_from_quote
     if threshold is None or not flow.judged_from_ms:
         return None
+    sums = rows.sum(axis=0).tolist()
+    net = sums[LARGE_BUY] - sums[LARGE_SELL]
     from_ms = until_ms - LARGE_MINUTES * MINUTE_MS
-    rows = _rows(flow, from_ms, until_ms)
-    bought, sold = float(rows[:, LARGE_BUY].sum()), float(rows[:, LARGE_SELL].sum())
     return {
         "from_quote": threshold,
-        "trades": int(rows[:, LARGE_TRADES].sum()),
-        "notional_quote": bought + sold,
-        "net_quote": bought - sold,
-        "net_side": None if bought == sold else "buy" if bought > sold else "sell",
+        "trades": int(sums[LARGE_TRADES]),
+        "notional_quote": sums[LARGE_BUY] + sums[LARGE_SELL],
+        "net_quote": net,
+        "net_side": None if net == 0 else "buy" if net > 0 else "sell",
         "since_ms": max(from_ms, flow.judged_from_ms, flow.stretch_from_ms),
     }
 
 
-def _rows(flow: Flow, from_ms: int, until_ms: int) -> Rows:
-    """The rows of the whole minutes from ``from_ms`` to ``until_ms``."""
-    minute = flow.minutes[:, MINUTE]
-    return flow.minutes[(minute >= from_ms // MINUTE_MS) & (minute < until_ms // MINUTE_MS)]
+def _newest(flow: Flow, until_ms: int, minutes: int) -> Rows:
+    """The rows of the minutes before ``until_ms``, oldest first; one that was not seen is zero."""
+    until = until_ms // MINUTE_MS
+    wanted = np.arange(until - minutes, until)
+    rows = flow.minutes[wanted % MINUTES]
+    return np.where((rows[:, MINUTE] == wanted)[:, np.newaxis], rows, 0.0)

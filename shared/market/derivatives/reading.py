@@ -1,6 +1,6 @@
 """When the derivatives venue is asked, what is kept, and what is made of it for each symbol.
 
-Funding rates are asked for every 15 minutes and when a period ends, liquidations every 3 minutes;
+Funding rates are asked for every 15 minutes and when a period ends, liquidations every 5 minutes;
 between that, the process's memory or Redis answers. After a failure there is a minute's rest. The
 last rate that was paid takes a request a coin: three of them a run, until all are known, and a coin
 at most once in five minutes.
@@ -23,7 +23,7 @@ from shared.market.derivatives.liquidations import Totals
 from shared.run import Run
 
 FUNDING_EVERY_MS = 900_000
-LIQUIDATIONS_EVERY_MS = 180_000
+LIQUIDATIONS_EVERY_MS = 300_000
 REST_MS = 60_000
 PAID_REST_MS = 300_000
 PAID_A_RUN = 3
