@@ -18,7 +18,7 @@ MAX_AGE_MS = MappingProxyType(
         # The cumulative delta ends with the last trades that were read: three minutes are two
         # scans that failed.
         "order_flow.cvd": 180_000,
-        # Asked for every few minutes (see derivatives.reading); after three failures it is old.
+        # Asked for every five minutes (see derivatives.reading); after one failure it is old.
         "liquidations": 600_000,
         # Paid every few hours; its forecast drifts slowly.
         "funding": 3_600_000,
