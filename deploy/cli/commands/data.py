@@ -1,4 +1,4 @@
-"""``trading-loop data``: download public candles, and list what a folder of candles has."""
+"""``trading-loop data``: candles of an exchange or the ledger into a folder; what a folder has."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from deploy.local.market.download import Downloaded
     from deploy.local.market.folder import Span
 
+_END_OF_TIME_MS = 2**62
+
 
 def add_parser(subparsers: Any) -> None:
-    """Register ``data`` with its actions ``download`` and ``spans``."""
-    parser = subparsers.add_parser("data", help="download candles; list what a folder has")
+    """Register ``data`` with its actions ``download``, ``export`` and ``spans``."""
+    parser = subparsers.add_parser("data", help="download or export candles; what a folder has")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     fetch = actions.add_parser("download", help="public candles from an exchange into a folder")
@@ -44,6 +46,18 @@ def add_parser(subparsers: Any) -> None:
     fetch.add_argument("--json", action="store_true", help="print the result as JSON")
     fetch.set_defaults(handler=run_download)
 
+    export = actions.add_parser("export", help="candles that the ledger keeps into a folder")
+    export.add_argument("--venue", required=True, help="for example binance")
+    export.add_argument("--symbols", required=True, help="for example BTC/USDT,ETH/USDT")
+    export.add_argument("--timeframe", default="1m", choices=TIMEFRAMES, help="default 1m")
+    export.add_argument(
+        "--from", dest="start", type=instant, help="ISO 8601, UTC if no zone (default: all)"
+    )
+    export.add_argument("--to", dest="end", type=instant, help="ISO 8601, excluded (default: all)")
+    export.add_argument("--out", required=True, help="folder; becomes <out>/<venue>/<SYMBOL>/")
+    export.add_argument("--json", action="store_true", help="print the result as JSON")
+    export.set_defaults(handler=run_export)
+
     spans = actions.add_parser("spans", help="what a folder of candles has")
     spans.add_argument("--data", help="folder (default: MARKET_DATA_DIR)")
     spans.add_argument("--json", action="store_true", help="print the list as JSON")
@@ -59,9 +73,7 @@ def run_download(args: argparse.Namespace) -> int:
     """
     from deploy.local.market.download import check, download, open_exchange
 
-    symbols = [part.strip().upper() for part in args.symbols.split(",") if part.strip()]
-    if not symbols:
-        raise ConfigurationError(f"--symbols: expected some like BTC/USDT, was {args.symbols!r}")
+    symbols = _symbols(args)
     start = clock.to_ms(args.start)
     end = clock.now_ms() if args.end is None else clock.to_ms(args.end)
     if start >= end:
@@ -90,6 +102,36 @@ def run_download(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_export(args: argparse.Namespace) -> int:
+    """Write what the ledger has of each symbol.
+
+    Raises:
+        ConfigurationError: an argument is wrong, or there is no ledger.
+        DataUnavailable: the ledger has nothing of a symbol; those before it are written.
+    """
+    from deploy.cli import ledgers
+    from deploy.local.market.export import export
+
+    stretch = (
+        0 if args.start is None else clock.to_ms(args.start),
+        _END_OF_TIME_MS if args.end is None else clock.to_ms(args.end),
+    )
+    with ledgers.open_ledger() as opened:
+        results = {
+            symbol: export(
+                opened.ledger, args.venue, symbol, args.timeframe, stretch, Path(args.out)
+            )
+            for symbol in _symbols(args)
+        }
+    if args.json:
+        listed = [asdict(r) | {"path": str(r.path), "symbol": name} for name, r in results.items()]
+        print(json.dumps(listed))
+        return 0
+    for symbol, result in results.items():
+        print(f"{symbol}: {result.candles} candles, {result.missing} missing, in {result.path}")
+    return 0
+
+
 def run_spans(args: argparse.Namespace) -> int:
     """List the stretches without a hole of every symbol and timeframe in a folder.
 
@@ -113,6 +155,13 @@ def run_spans(args: argparse.Namespace) -> int:
     else:
         _table(found)
     return 0
+
+
+def _symbols(args: argparse.Namespace) -> list[str]:
+    symbols = [part.strip().upper() for part in args.symbols.split(",") if part.strip()]
+    if not symbols:
+        raise ConfigurationError(f"--symbols: expected some like BTC/USDT, was {args.symbols!r}")
+    return symbols
 
 
 class _Bars(Protocol):
