@@ -151,6 +151,16 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
     return True
 
 
+def lift(ledger: Ledger, *, set_by: str, reason: str) -> bool:
+    """End what ``set_by`` has tightened, unless something else has tightened since."""
+    with ledger.transaction():
+        present = read_for_update(ledger)
+        if present.state == "ACTIVE" or present.set_by != set_by:
+            return False
+        _activate(ledger, present, reason=reason, set_by=set_by)
+    return True
+
+
 def read_for_update(ledger: Ledger) -> TradingState:
     """Hold the row against every other change and every new order until the transaction ends."""
     ledger.execute("SELECT 1 FROM trading_state WHERE pod = %s FOR UPDATE", (ledger.pod,))

@@ -122,3 +122,15 @@ def test_a_halt_waits_for_a_transaction_that_has_read_the_state(
         order.append("committed")
     thread.join()
     assert order == ["committed", "halted"]
+
+
+def test_only_what_the_same_one_tightened_is_lifted(ledger: Ledger) -> None:
+    assert not state.lift(ledger, set_by="deploy:a", reason="done")
+    state.tighten(ledger, "REDUCING", reason="change", set_by="deploy:a", rearm_required=True)
+    assert not state.lift(ledger, set_by="deploy:b", reason="done")
+    assert state.lift(ledger, set_by="deploy:a", reason="done")
+    assert state.read(ledger).state == "ACTIVE"
+    state.tighten(ledger, "REDUCING", reason="change", set_by="deploy:a", rearm_required=True)
+    state.tighten(ledger, "HALTED", reason="drawdown", set_by="breaker")
+    assert not state.lift(ledger, set_by="deploy:a", reason="done")
+    assert state.read(ledger).state == "HALTED"
