@@ -20,7 +20,7 @@ SLOT_MS = 20 * 60_000
 MAX_ITEMS = 12
 _SHARE = 0.4
 _LOOK_BACK = 72  # slots: a day
-_NAMES = ("Bitcoin", "Ethereum", "Solana", "XRP", "Crypto market", "Stablecoins")
+_NAMES = ("Bitcoin", "Ethereum", "Solana", "XRP", "Crypto market", "DeFi")
 _EVENTS = (
     "surges as buyers return",
     "climbs to the top of its weekly range",
