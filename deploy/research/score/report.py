@@ -13,7 +13,8 @@ from deploy.research.score.train import RANK_THRESHOLD, Trained
 NOT_IN_THE_MODEL = (
     "Order flow, headlines and other sentiment are not in the model: no recording of them beside "
     "the candles is long enough to learn from. The order book enters through the costs alone, "
-    "for the same reason."
+    "for the same reason. Chart patterns are not in it either, because they told it next to "
+    "nothing: python -m deploy.research.score.pattern_votes measures that."
 )
 
 
