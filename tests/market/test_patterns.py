@@ -12,7 +12,7 @@ from shared.market import patterns
 from shared.market.candle_rows import sliced
 from shared.market.patterns import confidence, levels
 from shared.market.patterns import pivots as pivots_module
-from shared.market.patterns.pivots import LOOKBACK, SCALES_ATRS, Pivot, find_pivots, looked_at
+from shared.market.patterns.pivots import LOOKBACK, SCALES_ATRS, Pivot, View, find_pivots, looked_at
 from shared.market.types import Candles
 from tests.market.fakes import as_candles, walk
 
@@ -260,6 +260,54 @@ def test_a_coarser_scale_is_what_a_zigzag_of_its_own_would_find() -> None:
                 (own,) = find_pivots(view)
             assert coarse[2:] == own[-len(coarse[2:]) :]
             assert len(coarse) > 3
+
+
+def test_a_price_beyond_the_pivot_before_confirms_a_turn() -> None:
+    turns = [
+        Pivot(0, 110.0, "high"),
+        Pivot(5, 100.0, "low"),
+        Pivot(10, 113.0, "high"),
+        Pivot(20, 90.0, "low"),
+    ]
+    atr = [1.0] * 21
+    atr[5] = 10.0  # so that by its own noise the low would need a rise to 120
+    assert pivots_module._coarser(turns, atr, 2.0) == turns[:3]
+
+
+def closes_with(touches: dict[int, float], closes: dict[int, float]) -> tuple[View, list[Pivot]]:
+    """Sixty candles that close at 95 but for some, and highs at some of them."""
+    close = [closes.get(i, 95.0) for i in range(60)]
+    flat = [1.0] * 60
+    view = View(list(range(60)), close, close, close, flat, flat)
+    return view, [Pivot(i, price, "high") for i, price in touches.items()]
+
+
+@pytest.mark.parametrize(
+    ("touches", "closes", "standing"),
+    [
+        ({10: 100.0, 20: 100.2, 30: 100.1}, {}, [10, 20, 30]),
+        # Broken after the first touch, the level starts anew with the second.
+        ({10: 100.0, 20: 100.2, 30: 100.1}, {15: 101.0}, [20, 30]),
+        # Within the margin of each touch, but not within that of the level between them.
+        ({10: 100.9, 20: 100.0, 30: 100.0}, {15: 101.2}, None),
+        # The newest close breaks it only now.
+        ({10: 100.0, 20: 100.2, 30: 100.1}, {59: 105.0}, [10, 20, 30]),
+    ],
+)
+def test_a_level_stands_until_a_close_leaves_it(
+    touches: dict[int, float], closes: dict[int, float], standing: list[int] | None
+) -> None:
+    view, highs = closes_with(touches, closes)
+    found = levels._unbroken(highs, view)
+    expected = [] if standing is None else [standing]
+    assert [[pivot.index for pivot in level.pivots] for level in found] == expected
+
+
+def test_the_three_nearest_levels_of_a_side_are_told() -> None:
+    steps = {10 + 2 * i: 115.0 - 3 * (i // 2) for i in range(10)}
+    view, highs = closes_with(steps, {})
+    prices = [p["price"] for p, _ in levels.find(view, [highs])]
+    assert prices == [103.0, 106.0, 109.0]
 
 
 def test_turns_of_a_flat_market_are_none() -> None:

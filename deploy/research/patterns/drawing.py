@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,10 @@ def gallery(drawn: Sequence[Seen], path: Path) -> Path:
         row, column = number // 2, 2 * (number % 2)
         _example(axes[row][column], found, "found")
         _example(axes[row][column + 1], missed, "missed")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    labelled = dict(zip(*_labels(axes.flat), strict=True))
+    made.legend(
+        labelled.values(), labelled.keys(), loc="outside lower center", ncols=2, frameon=False
+    )
     return plots.save(made, path)
 
 
@@ -78,6 +80,13 @@ def _example(plot: Any, examples: Sequence[Seen], verdict: str) -> None:
     )
 
 
+def _labels(plots_made: Iterable[Any]) -> tuple[list[str], list[Any]]:
+    """The labels of all plots together, and what they stand for."""
+    pairs = [plot.get_legend_handles_labels() for plot in plots_made]
+    handles = [handle for found, _ in pairs for handle in found]
+    return [label for _, found in pairs for label in found], handles
+
+
 def candlesticks(plot: Any, candles: Candles) -> None:
     """Each candle at its index: a thin line from low to high and a thick one, open to close."""
     places = range(len(candles))
@@ -95,9 +104,10 @@ def outline(
     """The points of a pattern and its lines up to the candle ``until`` at which it was told (the
     last one, unless given); ``style`` is colour and label."""
     colour, label = style
-    # By candle and not by time: a recording may have holes.
-    xs = candles.open_ms.searchsorted([point[0] for point in pattern["points"]]).tolist()
-    ys = [point[1] for point in pattern["points"]]
+    # By candle and not by time: a recording may have holes. A level may be older than the chart.
+    shown = [point for point in pattern["points"] if point[0] >= candles.open_ms[0]]
+    xs = candles.open_ms.searchsorted([point[0] for point in shown]).tolist()
+    ys = [point[1] for point in shown]
     until = len(candles) - 1 if until is None else until
     if "price" in pattern:
         plot.hlines(pattern["price"], xs[0], until, colors=colour, linewidth=1.6, label=label)

@@ -10,8 +10,9 @@ from deploy.research.patterns.episodes import Episode, episodes_of, is_drawn
 from deploy.research.patterns.experiment import Seen
 from deploy.research.patterns.shapes import NOISES_ATR
 from shared.market.patterns import KINDS
+from shared.market.patterns.confidence import MIN_CONFIDENCE
 
-RELIABILITY_BINS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+RELIABILITY_BINS = (MIN_CONFIDENCE, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
