@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import pytest
 
@@ -161,3 +162,16 @@ def test_a_malformed_answer_is_refused_by_name(body: bytes, message: str) -> Non
     with pytest.raises(DataUnavailable) as caught:
         fear_greed.parse(body, NOW_MS)
     assert message in str(caught.value)
+
+
+@pytest.mark.usefixtures("virtual_clock")
+@pytest.mark.parametrize(("value", "at_ms"), [(400, NOW_MS), (-1, NOW_MS), (40, NOW_MS + DAY)])
+def test_an_impossible_index_in_the_cache_is_asked_for_again(
+    ledger: Ledger, redis_url: str, source: Site, value: int, at_ms: int
+) -> None:
+    run = run_with(ledger, source, redis_url)
+    kept = fear_greed.Index(fear_greed.url(run.config), NOW_MS, NOW_MS, value, at_ms)
+    run.cache.set("sentiment:fear_greed", json.dumps(asdict(kept)).encode(), 60)
+    seen = sentiment.read(run).fear_greed
+    assert seen is not None and seen["fear_greed_index"] == 40
+    assert len(source.asked) == 1
