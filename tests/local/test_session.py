@@ -166,3 +166,13 @@ def test_held_adds_up_transfers(ledger: Ledger) -> None:
     accounts.fund(ledger, {"kraken": {"USDT": Decimal("1.5")}})
     accounts.fund(ledger, {"kraken": {"USDT": Decimal("9")}})
     assert accounts.held(ledger) == {"kraken": {"USDT": Decimal("1.5")}}
+
+
+@pytest.mark.usefixtures("fake_wire")
+def test_symbols_that_the_loop_chooses_are_left_to_it(
+    make_project: MakeProject, variables: dict[str, str]
+) -> None:
+    project = make_project(loop=[_STEP])
+    with LocalSession(_options(project), variables | {"SYMBOLS": "auto"}) as session:
+        assert session.run_workflow("loop", AT_MS).export_of("step_0")["SYMBOLS"] == "AUTO"
+        assert session.settings.chooses_symbols

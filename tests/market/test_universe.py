@@ -382,3 +382,15 @@ def test_what_is_held_outside_is_no_opportunity(world: World) -> None:
     ranked_symbols = {one["symbol"] for one in export["signals"]["opportunities"]}
     assert ranked_symbols == {"AAA/USDT", "BBB/USDT"}
     assert export["universe"]["leaving"] == ["ZZZ/USDT"]
+
+
+def test_a_first_choice_of_many_takes_minutes_in_which_nothing_is_traded(world: World) -> None:
+    many = [f"S{number:02}/USDT" for number in range(60)]
+    world.primary.symbols = world.backup.symbols = ranked(*many)
+    world.settings["universe_size"] = 40
+    run = world.minute()
+    assert run.pairs == ()
+    assert universe.missing(run) == ["universe:being chosen"]
+    run = world.minute()
+    assert run.pairs == tuple(many[:40])
+    assert universe.missing(run) == []
