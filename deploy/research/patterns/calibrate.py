@@ -19,6 +19,7 @@ from deploy.research.patterns import experiment
 from deploy.research.patterns.episodes import Reports, episodes_of, is_drawn
 from deploy.research.patterns.experiment import Seen
 from deploy.research.patterns.shapes import NOISES_ATR
+from shared.errors import DataUnavailable
 from shared.market.patterns import confidence
 from shared.market.patterns.confidence import FAMILIES
 
@@ -42,14 +43,18 @@ class Sample:
 
 
 def fit(drawn: Sequence[Seen], plain: Sequence[Seen]) -> Coefficients:
-    """The coefficients of every family of kinds, rounded to six digits."""
+    """The coefficients of every family of kinds, rounded to six digits.
+
+    Raises:
+        DataUnavailable: so few drawings that all or none of what was found is drawn.
+    """
     coefficients: Coefficients = {}
     for family in sorted(set(FAMILIES.values())):
         found = sample(family, drawn, plain, lambda seen: seen.candidates)
-        coefficients[family] = _regression(found)
+        coefficients[family] = _regression(_both_answers(family, found))
     for family, weights in list(coefficients.items()):
         told = sample(family, drawn, plain, lambda seen: seen.told(coefficients))
-        coefficients[family] = _corrected(weights, told)
+        coefficients[family] = _corrected(weights, _both_answers(family, told))
     return {
         family: {name: float(f"{value:.6g}") for name, value in weights.items()}
         for family, weights in coefficients.items()
@@ -74,6 +79,16 @@ def sample(
                         truths.append(real)
                         weights.append(weight / len(episode.reports))
     return Sample(names, np.array(rows), np.array(truths), np.array(weights))
+
+
+def _both_answers(family: str, found: Sample) -> Sample:
+    drawn = int(found.is_drawn.sum())
+    if 0 < drawn < len(found.is_drawn):
+        return found
+    raise DataUnavailable(
+        f"{family}: expected drawn shapes and chance among what was found, "
+        f"was {drawn} of {len(found.is_drawn)} drawn: give more --shapes and --plain"
+    )
 
 
 def _regression(sample: Sample) -> dict[str, float]:

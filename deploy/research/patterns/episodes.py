@@ -18,7 +18,7 @@ Report = dict[str, Any]
 Reports = list[tuple[int, list[Report]]]
 """What was reported when the candle of an index had closed, for some candles in order."""
 WINDOW = 400
-"""Candles that a detector is shown; it looks at no more."""
+"""Candles that a detector is shown: nearly all that it would look at."""
 
 _GAP = 10  # candles without a report after which the same points are a new episode
 _NEAR_ATRS = 0.5  # a found level is the drawn one if it lies this near, and by the noise farther

@@ -9,7 +9,7 @@ level. Lengths in price are in average true ranges of the walk around it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -62,6 +62,9 @@ class _Sketch:
     breaks: bool = False
 
 
+Sketcher = Callable[[Generator], _Sketch]
+
+
 def draw(kind: str, noise_atr: float, random: Generator) -> Drawing:
     """One drawing of ``kind``, with a random duration of 20 to 120 candles and a random height of
     2 to 20 average true ranges, as far as that is less than 1.5 of them a candle."""
@@ -69,7 +72,7 @@ def draw(kind: str, noise_atr: float, random: Generator) -> Drawing:
     legs = np.array([leg for leg, _ in sketch.turns] + [sketch.out[0]])
     prices = np.array([price for _, price in sketch.turns] + [sketch.out[1]])
     duration, height = _size(random, legs, prices)
-    # From here on in path steps and average true ranges.
+    # From here on times are in path steps and prices in average true ranges.
     ends = np.round(np.cumsum(legs) / legs[1:-1].sum() * duration * STEPS).astype(int)
     first = int(random.integers(_LEAD_IN, STRETCH - ends[-1] // STEPS - _LEAD_OUT))
     before = np.cumsum(walks.gaussian_steps(random, BEFORE + first))
@@ -89,14 +92,20 @@ def draw(kind: str, noise_atr: float, random: Generator) -> Drawing:
         for end, level in zip(ends[:-1], levels[1:-1], strict=True)
     )
     level = walks.price_of(levels[1]) if sketch.is_level else None
-    if not sketch.breaks or level is None:
-        return Drawing(kind, candles, points, noise_atr, height, level)
-    upwards = prices[-1] > prices[0]
-    margin = (0.5 + noise_atr) * walks.ATR_LOG_PRICE * level
-    broken_at = _crossing(candles, level + (margin if upwards else -margin), points[-1][0])
-    if broken_at is not None:
-        candles.volume[broken_at : broken_at + 3] *= random.uniform(*_VOLUME_SPIKE)
-    return Drawing(kind, candles, points, noise_atr, height, level, broken_at)
+    drawing = Drawing(kind, candles, points, noise_atr, height, level)
+    if sketch.breaks and level is not None:
+        return _broken(drawing, level, bool(prices[-1] > prices[0]), random)
+    return drawing
+
+
+def _broken(drawing: Drawing, level: float, upwards: bool, random: Generator) -> Drawing:
+    """Find the candle that breaks the level, and let it trade more."""
+    margin = (0.5 + drawing.noise_atr) * walks.ATR_LOG_PRICE * level
+    beyond = level + (margin if upwards else -margin)
+    at = _crossing(drawing.candles, beyond, drawing.points[-1][0])
+    if at is not None:
+        drawing.candles.volume[at : at + 3] *= random.uniform(*_VOLUME_SPIKE)
+    return replace(drawing, broken_at=at)
 
 
 def _size(random: Generator, legs: Floats, prices: Floats) -> tuple[float, float]:
@@ -132,7 +141,7 @@ def _leg(random: Generator) -> float:
     return float(random.uniform(0.6, 1.4))
 
 
-def _triangle(top_slope: tuple[float, float], bottom_slope: tuple[float, float]) -> Callable:
+def _triangle(top_slope: tuple[float, float], bottom_slope: tuple[float, float]) -> Sketcher:
     """Lines that open one height apart and move by ``slope`` until the last turn."""
 
     def sketch(random: Generator) -> _Sketch:
@@ -152,7 +161,7 @@ def _triangle(top_slope: tuple[float, float], bottom_slope: tuple[float, float])
     return sketch
 
 
-def _shoulders(sign: float) -> Callable:
+def _shoulders(sign: float) -> Sketcher:
     def sketch(random: Generator) -> _Sketch:
         shoulder = random.uniform(0.45, 0.75)
         tilt, neck = random.uniform(-0.1, 0.1), random.uniform(-0.1, 0.1)
@@ -163,7 +172,7 @@ def _shoulders(sign: float) -> Callable:
     return sketch
 
 
-def _level(sign: float, *, breaks: bool = False) -> Callable:
+def _level(sign: float, *, breaks: bool = False) -> Sketcher:
     """Three to five touches of a level, with excursions to one side of 0.4 to 1 height."""
 
     def sketch(random: Generator) -> _Sketch:
@@ -182,7 +191,7 @@ def _level(sign: float, *, breaks: bool = False) -> Callable:
     return sketch
 
 
-_SKETCHES: dict[str, Callable[[Generator], _Sketch]] = {
+_SKETCHES: dict[str, Sketcher] = {
     "ascending_triangle": _triangle((-0.05, 0.05), (0.4, 0.8)),
     "descending_triangle": _triangle((-0.8, -0.4), (-0.05, 0.05)),
     "symmetrical_triangle": _triangle((-0.4, -0.2), (0.2, 0.4)),

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.research.patterns import calibrate, shapes
 from deploy.research.patterns.experiment import Seen
+from shared.errors import DataUnavailable
 from shared.market.patterns import KINDS, confidence
 
 pytest.importorskip("sklearn", reason="needs what make setup-research installs")
@@ -53,6 +54,11 @@ def test_a_sample_weighs_an_episode_once_and_plain_stretches_as_drawn_ones() -> 
     assert sample.names == ("waited",)
     assert sample.is_drawn.tolist() == [True] * 5 + [False] * 2
     assert sample.weights.tolist() == [0.25] * 4 + [1.0] + [0.25] * 2
+
+
+def test_too_few_drawings_are_refused() -> None:
+    with pytest.raises(DataUnavailable, match="was 0 of 0 drawn: give more --shapes"):
+        calibrate.fit([stretch("support", 0)], [stretch(None, 0)])
 
 
 def test_the_file_tells_where_it_comes_from() -> None:
