@@ -106,6 +106,13 @@ def test_a_fall_that_lasts_stays_as_it_was() -> None:
     assert without_flash_prints(series(tuple(map(tuple, rows[:18])))).prints == ()
 
 
+def test_a_rise_that_lasts_stays_as_it_was() -> None:
+    rows = np.array([(100.0, 101.0, 99.0, 100.0, 5.0)] * 30)
+    rows[15:, :4] *= 3.3
+    rows[15, :4] = (100.0, 340.0, 100.0, 330.0)
+    assert without_flash_prints(series(tuple(map(tuple, rows)))).prints == ()
+
+
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 200))
 def test_an_ordinary_window_is_given_back_as_it_is(seed: int, count: int) -> None:
