@@ -44,6 +44,7 @@ PUBLIC_PATHS = re.compile(
     r"|/kraken/0/public/\w+"
     r"|/coinbase/api/v3/brokerage/market/(product_book|products(/.*)?)|/coinbase/v2/(time|currencies.*)"
     r"|/coinbase/v2/exchange-rates|/fng/"
+    r"|/gate/api/v4/futures/usdt/(contracts|funding_rate|liq_orders)"
 )
 
 
