@@ -41,7 +41,11 @@ class Refreshed:
     def replace(self, timeframe: str, candles: Candles) -> None:
         """Take ``candles`` for the window of ``timeframe``, to be kept in the cache."""
         self.windows[timeframe] = candles
-        if timeframe not in self.changed:
+        self.keep(timeframe)
+
+    def keep(self, timeframe: str) -> None:
+        """Let the window of ``timeframe``, where there is one, be written to the cache."""
+        if timeframe in self.windows and timeframe not in self.changed:
             self.changed.append(timeframe)
 
     def copy(self) -> Refreshed:

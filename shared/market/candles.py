@@ -38,6 +38,11 @@ class CandleStore:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
+    @property
+    def is_there(self) -> bool:
+        """Whether what is written now can be read by the next run."""
+        return self._cache.available
+
     def read(
         self,
         venue: str,

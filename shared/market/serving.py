@@ -30,6 +30,7 @@ from shared.market.candles import CandleStore, Refreshed, Windows
 from shared.market.flash_prints import FlashPrint
 from shared.market.flow_state import Flow, fold
 from shared.market.flow_store import FlowStore
+from shared.market.history import Series
 from shared.market.types import TIMEFRAMES, Book, PublicTrade
 from shared.run import Run
 
@@ -71,7 +72,7 @@ def serve(
 ) -> Served:
     """Let ``venue`` serve ``symbols`` for at most ``seconds``, and keep its candles and flows."""
     watch, now_ms, store = clock.Stopwatch(), clock.now_ms(), CandleStore(run.cache)
-    cached = _cached(run, store, venue.name, symbols, now_ms)
+    cached, restored = _cached(run, store, venue.name, symbols, now_ms)
     flows = FlowStore(run.cache).read(venue.name, symbols)
     due = candle_check.due(symbols, now_ms)
 
@@ -96,6 +97,9 @@ def serve(
     allowance = Allowance(requests, lambda: watch.seconds() < _UPKEEP_SHARE * seconds)
     _complete(pool, venue, cached, refreshed, now_ms, allowance, seconds - watch.seconds())
     notes = _keep_up(pool, venue, store, refreshed, now_ms, allowance, seconds - watch.seconds())
+    for symbol, timeframe in restored:
+        if symbol in refreshed:
+            refreshed[symbol].keep(timeframe)
     store.write(venue.name, refreshed)
     _report(run, venue.name, refreshed)
     kept_flows = {symbol: inputs.flow for symbol, inputs in served.inputs.items()}
@@ -109,13 +113,14 @@ def serve(
 
 def _cached(
     run: Run, store: CandleStore, venue: str, symbols: Sequence[str], now_ms: int
-) -> dict[str, Windows]:
-    """The windows of the cache, and of the ledger's history where the cache has none."""
+) -> tuple[dict[str, Windows], list[Series]]:
+    """The windows of the cache, and of the ledger's history where the cache has none: which."""
     cached = store.read(venue, symbols, now_ms)
     lost = [(s, name) for s in symbols for name in TIMEFRAMES if name not in cached[s]]
-    for (symbol, timeframe), kept in history.newest(run.ledger, venue, lost, now_ms).items():
+    restored = history.newest(run.ledger, venue, lost, now_ms)
+    for (symbol, timeframe), kept in restored.items():
         cached[symbol][timeframe] = kept
-    return cached
+    return cached, list(restored)
 
 
 def _inputs(
@@ -205,9 +210,12 @@ def _keep_up(
     allowance: Allowance,
     seconds: float,
 ) -> dict[str, Notes]:
-    """Make windows whole; the notes of those that are not, by symbol."""
+    """Make windows whole; the notes of those that are not, by symbol.
+
+    Without a cache nothing would come of it: the next run would have to begin anew.
+    """
     wanting = candle_upkeep.wanting(venue.name, refreshed)
-    if not wanting:
+    if not wanting or not store.is_there:
         return {}
     notes = store.read_notes(venue.name, wanting)
     changed = candle_upkeep.keep_up(

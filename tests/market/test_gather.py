@@ -207,6 +207,11 @@ def test_after_a_redis_loss_the_history_gives_what_kraken_does_not_have_any_more
     assert after["1m"].closed_ms == clock.now_ms()
     assert set(np.diff(after["1m"].open_ms)) == {MINUTE}
     assert len(after["1d"]) >= 719 and list(after) == list(TIMEFRAMES)
+    # What came from the ledger is in the cache again, the day that has not changed as well.
+    candles._remembered.clear()
+    assert list(
+        candles.CandleStore(run.cache).read("kraken", [SYMBOL], clock.now_ms())[SYMBOL]
+    ) == list(TIMEFRAMES)
 
 
 def test_without_a_redis_and_a_history_each_minute_starts_anew(
@@ -216,6 +221,7 @@ def test_without_a_redis_and_a_history_each_minute_starts_anew(
     for _ in range(2):
         found = ask(run, venue)
         assert list(found.by_symbol[SYMBOL].refreshed.windows) == list(TIMEFRAMES)
+        assert venue.count("candles") == len(TIMEFRAMES)  # no page that would be lost at once
 
 
 # Bad answers
