@@ -9,6 +9,9 @@ The measure assumes that every second stretch of 250 candles holds a shape of th
 ``c / (1 - c)``, are therefore the weight of the evidence for a shape against chance; whoever
 believes that shapes are rarer multiplies them by his own odds. It is no probability that the
 price will rise or fall.
+
+On 320 other drawings and 160 other walks (``trading-loop patterns report --shapes 8 --plain 160``)
+it kept its word below 0.4 and above 0.8, and was too sure by 0.05 to 0.15 between.
 """
 
 from __future__ import annotations
