@@ -9,10 +9,13 @@ from shared import clock
 from shared.ledger.connection import Ledger
 from shared.market import history
 from shared.market.candles import CandleStore
+from shared.market.types import Candles
 from shared.run import Run
 
 SCANS_PRUNED_AT_ONCE = 5_000
 """Three days and a half of a pod: what piled up goes over some hours, in short statements."""
+KEEPING_SECONDS = 10.0
+"""After that no further statement of candles is begun; the next hour goes on."""
 
 
 def keep_house(run: Run) -> dict[str, Any]:
@@ -33,11 +36,22 @@ def keep_house(run: Run) -> dict[str, Any]:
         run.guard()
         return {
             "candles_kept": sum(
-                history.keep(run.ledger, venue, found) for venue, found in windows.items()
+                _keep(run.ledger, venue, found) for venue, found in windows.items()
             ),
             "candles_deleted": history.prune(run.ledger, now_ms, days),
             "scans_deleted": _prune_scans(run.ledger, days),
         }
+
+
+def _keep(ledger: Ledger, venue: str, windows: list[Candles]) -> int:
+    """One statement in an ordinary hour; a first hour of many symbols takes several."""
+    watch, kept = clock.Stopwatch(), 0
+    while watch.seconds() < KEEPING_SECONDS:
+        written = history.keep(ledger, venue, windows)
+        kept += written
+        if written < history.KEPT_AT_ONCE // 2:  # of full shares not all are left
+            break
+    return kept
 
 
 def _prune_scans(ledger: Ledger, retention_days: int) -> int:

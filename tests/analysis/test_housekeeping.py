@@ -38,6 +38,16 @@ def test_what_the_cache_has_is_kept_once(run: Run) -> None:
     assert kept.close.tolist() == found.windows["1h"].close.tolist()
 
 
+def test_a_first_hour_takes_several_statements(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT_AT_ONCE", 1_200)
+    found = refresh(healthy_venue(), SYMBOL, {}, NOW_MS)
+    CandleStore(run.cache).write("binance", {SYMBOL: found})
+    count = sum(len(window) for window in found.windows.values())
+    assert housekeeping.keep_house(run)["candles_kept"] == count
+    monkeypatch.setattr(housekeeping, "KEEPING_SECONDS", -1.0)
+    assert housekeeping.keep_house(run)["candles_kept"] == 0
+
+
 def test_an_empty_cache_keeps_nothing(run: Run) -> None:
     assert housekeeping.keep_house(run) == {
         "candles_kept": 0,
