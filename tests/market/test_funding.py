@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from shared.calls import CallLog
 from shared.config import Config
 from shared.errors import DataUnavailable
 from shared.execution.venues import clients
@@ -14,6 +19,7 @@ from shared.ledger.connection import Ledger
 from shared.market import ages
 from shared.market.derivatives import funding, reading
 from shared.market.derivatives.funding import HOUR_MS, Contract, Paid
+from shared.market.derivatives.gate import Gate
 from shared.run import Run
 from tests.conftest import VirtualClock
 from tests.market.fakes import NOW_MS, make_run
@@ -24,6 +30,7 @@ from tests.market.gate_server import (
     GateServer,
     contract,
     gate_server,
+    liquidation,
 )
 
 
@@ -212,12 +219,51 @@ def test_an_answer_of_another_shape_is_refused(ledger: Ledger, gate: GateServer,
     assert run.calls.by_service["gate"].failures == 1
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=3,
+)
+
+
+@given(field=st.sampled_from([*contract(), *liquidation(1, 1), "t", "r"]), value=JSON)
+def test_whatever_gate_says_only_data_unavailable_is_raised(field: str, value: Any) -> None:
+    """A bug of a parser must not end the scan."""
+    answers = {
+        "publicFuturesGetSettleContracts": [contract() | {field: value}],
+        "publicFuturesGetSettleFundingRate": [{"t": NOW_S, "r": "0.1"} | {field: value}],
+        "publicFuturesGetSettleLiqOrders": [liquidation(1, 1) | {field: value}],
+    }
+    gate = object.__new__(Gate)
+    gate._calls = CallLog()
+    gate._client = SimpleNamespace(**{name: _always(rows) for name, rows in answers.items()})
+    contracts, _ = gate.contracts(["BTC"])
+    assert set(contracts) <= {"BTC"}
+    with suppress(DataUnavailable):
+        gate.last_funding("BTC")
+    with suppress(DataUnavailable):
+        gate.liquidations({"BTC": 0.0001}, NOW_MS)
+
+
+def _always(rows: Any) -> Any:
+    return lambda _: rows
+
+
 @pytest.mark.usefixtures("virtual_clock")
-def test_a_coin_without_a_contract_is_named(ledger: Ledger, gate: GateServer) -> None:
-    gate.says("contracts", [contract()])
-    assert read(run_over(ledger, gate)).missing["ETH/USDT"] == [
-        "derivatives:no contract of ETH is known"
-    ]
+def test_a_coin_without_a_contract_is_named(
+    ledger: Ledger, gate: GateServer, redis_url: str
+) -> None:
+    gate.says("contracts", [contract(name=["BTC_USDT"])])
+    run = run_over(ledger, gate, redis_url)
+    for _ in range(3):
+        assert read(run).missing["ETH/USDT"] == ["derivatives:no contract of ETH is known"]
+        reading._remembered.clear()
+    assert gate.count("contracts") == 1  # which Redis remembers, although there is nothing
 
 
 def test_a_coin_that_joins_is_asked_for_at_once(

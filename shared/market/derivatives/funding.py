@@ -33,7 +33,7 @@ class Contract(BaseModel):
 
     rate: Rate
     interval_ms: Annotated[int, Field(ge=HOUR_MS, le=24 * HOUR_MS)]
-    next_at_ms: Annotated[int, Field(gt=0)]
+    next_at_ms: Annotated[int, Field(gt=0, lt=10**14)]
     mark_price: Annotated[float, Field(gt=0)]
     size: Annotated[float, Field(gt=0)]
 

@@ -32,6 +32,7 @@ _METHODS = {
     "funding_rate": "publicFuturesGetSettleFundingRate",
     "liq_orders": "publicFuturesGetSettleLiqOrders",
 }
+_ABSURD = 1e15  # no price, size, rate or time in seconds comes near it
 _TIMEOUT_MS = 4_000  # an optional source must not use up the scan's deadline
 
 
@@ -46,15 +47,14 @@ class Gate:
     def contracts(self, bases: Sequence[str]) -> tuple[dict[str, Contract], list[str]]:
         """The contracts of ``bases``, and what is wrong with others; one not listed is left out."""
         rows = self._rows("contracts", {})
-        by_name = {row.get("name"): row for row in rows}
+        by_name = _by_contract(rows, "name")
         found: dict[str, Contract] = {}
         problems = []
         for base in bases:
-            row = by_name.get(_contract(base))
-            if row is None:
+            if _contract(base) not in by_name:
                 continue
             try:
-                found[base] = _parse_contract(row)
+                found[base] = _parse_contract(by_name[_contract(base)][-1])
             except DataUnavailable as error:
                 problems.append(f"{base}: {error}")
         return found, problems
@@ -80,11 +80,11 @@ class Gate:
         until_s = now_ms // 1000
         span = {"from": until_s - LONGEST_MS // 1000, "to": until_s, "limit": MOST_ROWS}
         rows = self._rows("liq_orders", span)
-        coins = {_contract(base): base for base in sizes}
+        by_contract = _by_contract(rows, "contract")
         found = [
-            _parse_liquidation(coins[row["contract"]], sizes, row, now_ms)
-            for row in rows
-            if row.get("contract") in coins
+            _parse_liquidation(base, size, row, now_ms)
+            for base, size in sizes.items()
+            for row in by_contract.get(_contract(base), [])
         ]
         return found, _complete_from_ms(rows, now_ms)
 
@@ -109,6 +109,18 @@ def _contract(base: str) -> str:
     return f"{base}_USDT"
 
 
+def _by_contract(
+    rows: Sequence[Mapping[str, Any]], field: str
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of each contract; one that names none belongs to nobody."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        name = row.get(field)
+        if isinstance(name, str):
+            found.setdefault(name, []).append(row)
+    return found
+
+
 def _parse_contract(row: Mapping[str, Any]) -> Contract:
     return _valid(
         lambda: Contract(
@@ -122,7 +134,7 @@ def _parse_contract(row: Mapping[str, Any]) -> Contract:
 
 
 def _parse_liquidation(
-    base: str, sizes: Mapping[str, float], row: Mapping[str, Any], now_ms: int
+    base: str, contract_size: float, row: Mapping[str, Any], now_ms: int
 ) -> Liquidation:
     size = _number(row, "size")
     closed = abs(size) - abs(_number(row, "left"))
@@ -134,7 +146,7 @@ def _parse_liquidation(
             f"and a time by {now_ms}"
         )
     side = "long" if size > 0 else "short"
-    return Liquidation(base, at_ms, side, closed * sizes[base] * price)  # type: ignore[arg-type]
+    return Liquidation(base, at_ms, side, closed * contract_size * price)  # type: ignore[arg-type]
 
 
 def _complete_from_ms(rows: Sequence[Mapping[str, Any]], now_ms: int) -> int:
@@ -153,9 +165,9 @@ def _number(row: Mapping[str, Any], field: str) -> float:
     """A field that Gate sends as a number or, to keep its digits, as text."""
     try:
         value = float(row[field])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) < _ABSURD:
         raise DataUnavailable(f"{NAME}: {field}: was {row.get(field)!r}, expected a number")
     return value
 

@@ -105,7 +105,11 @@ def _known(run: Run, place: str, bases: Sequence[str], now_ms: int) -> Kept:
         shared = Kept.model_validate_json(blob)
     except ValidationError:
         return mine  # whatever the cache holds, the venue can be asked instead
-    return shared if shared.liquidations_tried_ms > mine.liquidations_tried_ms else mine
+    return shared if _last_tried_ms(shared) > _last_tried_ms(mine) else mine
+
+
+def _last_tried_ms(kept: Kept) -> int:
+    return max(kept.funding_tried_ms, kept.liquidations_tried_ms)
 
 
 def _refreshed(
