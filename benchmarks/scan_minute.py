@@ -4,9 +4,10 @@
 
 The step itself runs, as the local Pipedream runs it, against the simulated wire, whose services
 answer after ``--delay-ms``. Requests are counted at the server. Cold is an empty Redis and ledger
-and a process that knows no markets; lost is an empty Redis beside a ledger that keeps candles; warm
-are the minutes after the windows are whole. The bound is one round trip: everything asked at once.
-Seconds include what the stand-ins take, which share the machine.
+and a process that knows no markets; lost is an empty Redis beside a ledger to which the hourly
+workflow has just copied the candles; warm are the minutes after the windows are whole. The bound
+is one round trip: everything asked at once. Seconds include what the stand-ins take, which share
+the machine.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def measure(symbols: int, delay_ms: int, minutes: int) -> dict[str, Any]:
             scans.next()
             whole_after += 1
         warm = [scans.next() for _ in range(minutes)]
-        scans.keep_history()
+        history = scans.keep_history()
         scans.lose_redis()
         lost = scans.next()
     return {
@@ -87,6 +88,7 @@ def measure(symbols: int, delay_ms: int, minutes: int) -> dict[str, Any]:
             "by_venue": warm[-1]["by_venue"],
             "missing": warm[-1]["missing"],
         },
+        "history": history,
         "lost": lost,
     }
 
@@ -122,10 +124,16 @@ class _Scans:
         """Whether the last minute asked for more candles than the newest of each symbol."""
         return self._candles > len(self._session.settings.symbols)
 
-    def keep_history(self) -> None:
-        """What the hourly workflow does."""
+    def keep_history(self) -> dict[str, Any]:
+        """Run the hourly workflow, which copies the candles into the ledger for the first time."""
         analysis = self._session.project.workflow("performance_analyzer")
-        self._session.run_tick(Tick(self._at_ms, analysis))
+        started = time.perf_counter()
+        result = self._session.run_tick(Tick(self._at_ms, analysis))
+        seconds = round(time.perf_counter() - started, 3)
+        if (failed := result.failed_step) is not None:
+            raise SystemExit(failed.traceback or str(failed.error))
+        kept = result.export_of(analysis.steps[0].namespace)["housekeeping"]["candles_kept"]
+        return {"seconds": seconds, "candles": kept}
 
     def lose_redis(self) -> None:
         import redis
@@ -199,7 +207,8 @@ def _print(results: list[dict[str, Any]], delay_ms: int) -> None:
         console.print(
             f"{result['symbols']} symbols: windows whole after {result['whole_after_minutes']} "
             f"minutes; warm at most {warm['most_requests_a_symbol_and_venue']:.1f} requests a "
-            f"symbol and venue ({warm['by_venue']})"
+            f"symbol and venue ({warm['by_venue']}); {result['history']['candles']} candles kept "
+            f"by the first hourly run in {result['history']['seconds']:.1f} s"
         )
 
 
