@@ -21,6 +21,7 @@ from shared.market import (
     indicators,
     microstructure,
     order_flow,
+    packing,
     patterns,
     round_trip,
     universe,
@@ -117,7 +118,9 @@ def scan(
         }
     )
     _keep(run, export, prices)
-    return export
+    # The ledger keeps names, which SQL looks for; the next steps get rows.
+    shown = packing.pack([packing.brief(market) for market in export["signals"]["markets"]])
+    return export | {"signals": export["signals"] | shown}
 
 
 def _market(
@@ -137,7 +140,7 @@ def _market(
     if mood is None:
         missing.append("sentiment")
     if inputs is None:
-        missing.append("price")
+        missing.insert(0, "price")
     market: Market = {
         "symbol": symbol,
         "venue": None if inputs is None else inputs.venue,

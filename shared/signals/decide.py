@@ -16,6 +16,7 @@ from shared.config import Config
 from shared.errors import ModelUnavailable
 from shared.ledger import decisions
 from shared.ledger.connection import Row
+from shared.market import packing
 from shared.parameters import Parameters
 from shared.run import Export, Run
 from shared.signals import answers, ensemble, models, prompts, regime, state, strategies, verdict
@@ -34,7 +35,7 @@ def decide(run: Run) -> Export:
     scan = run.export_of("market_scanner")
     parameters = Parameters.model_validate(scan["parameters"]["values"])
     known = state.read(run.ledger, parameters.cooldown_minutes)
-    markets = {market["symbol"]: market for market in scan["signals"]["markets"]}
+    markets = {market["symbol"]: market for market in packing.unpack(scan["signals"])}
     regimes = {symbol: regime.classify(market) for symbol, market in markets.items()}
     signals = _signals(run.config, parameters, known, markets, regimes)
     ranking = ensemble.rank(markets, signals, parameters, _blocks(scan, known))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.ledger.connection import Ledger
-from shared.market import candles, scan, sentiment
+from shared.market import candles, packing, scan, sentiment
 from shared.market.sentiment import Sentiment
 from shared.market.types import TIMEFRAME_MS
 from shared.run import Export
@@ -46,7 +46,7 @@ def scanned(ledger: Ledger, base: str, venue: FakeVenue) -> Export:
 
 
 def assert_nothing_is_bought(export: Export, timeframe: str, price: float) -> None:
-    (market,) = export["signals"]["markets"]
+    (market,) = packing.unpack(export["signals"])
     assert f"{timeframe} flash print low {price:g}" in market["anomaly"]
     assert market["ai_score"] is None and market["ai_score_rank"] is None
     assert export["signals"]["opportunities"] == []

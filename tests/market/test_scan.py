@@ -15,7 +15,16 @@ import pytest
 from shared.errors import LeaseLost
 from shared.ledger import leases, parameters, state
 from shared.ledger.connection import Ledger
-from shared.market import candle_upkeep, candles, entry_score, gather, indicators, scan, sentiment
+from shared.market import (
+    candle_upkeep,
+    candles,
+    entry_score,
+    gather,
+    indicators,
+    packing,
+    scan,
+    sentiment,
+)
 from shared.market.types import TIMEFRAMES, Book, PublicTrade, Quote
 from shared.parameters import Parameters
 from shared.run import Export
@@ -48,7 +57,7 @@ def scaled(rows: Any, factor: float) -> Any:
 
 
 def market(export: Export) -> dict[str, Any]:
-    (only,) = export["signals"]["markets"]
+    (only,) = packing.unpack(export["signals"])
     return dict(only)
 
 
@@ -77,7 +86,7 @@ def test_a_healthy_minute(ledger: Ledger, redis_url: str, venues: Venues) -> Non
     assert export["calibrated"] is True
     assert export["aiScore"] == seen["ai_score"]
     logit = sum(seen["contributions"].values())
-    assert seen["ai_score"] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-4)
+    assert seen["ai_score"] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-3)
 
 
 def test_the_export_stays_small(ledger: Ledger, venues: Venues) -> None:
@@ -123,7 +132,9 @@ def test_the_ledger_keeps_the_scan_and_the_prices(
     export = scan.scan(make_run(ledger), venues)
     row = ledger.one("SELECT * FROM scans")
     assert row is not None
-    assert row["payload"] == export
+    kept = packing.pack([packing.brief(m) for m in row["payload"]["signals"]["markets"]])
+    assert packing.unpack(kept) == packing.unpack(export["signals"])
+    assert row["payload"] | {"signals": None} == export | {"signals": None}
     assert (row["ai_score"], row["next_action"]) == (export["aiScore"], export["nextAction"])
     prices = ledger.query("SELECT venue, symbol, bid, ask, at FROM prices ORDER BY venue")
     assert [price["venue"] for price in prices] == ["binance", "coinbase", "kraken"]
@@ -298,3 +309,10 @@ def test_a_malformed_answer_is_named_and_never_used(
     seen = market(scan.scan(make_run(ledger), venues))
     assert any(note in line for line in seen["missing"]), seen["missing"]
     assert json.dumps(seen, allow_nan=False)
+
+
+def test_twenty_symbols_fit_into_64_kb(ledger: Ledger, venues: Venues) -> None:
+    symbols = [f"S{number:02d}" for number in range(20)]
+    export = scan.scan(make_run(ledger, symbols=",".join(symbols)), venues)
+    assert len(export["signals"]["markets"]) == 20
+    assert len(json.dumps(export, separators=(",", ":"))) < 64_000

@@ -12,6 +12,7 @@ from shared.calls import CallLog
 from shared.config import Config
 from shared.ledger import leases, runs
 from shared.ledger.connection import Ledger
+from shared.market import packing
 from shared.parameters import Parameters
 from shared.run import Run
 from shared.signals.types import Context, OpenPosition, Regime, RegimeName
@@ -114,7 +115,7 @@ def scan(
     return {
         "signals": {
             "timestamp": AT_MS,
-            "markets": list(markets),
+            **packing.pack(markets),
             "opportunities": [],
             "headlines": list(headlines),
         },

@@ -241,7 +241,7 @@ def test_a_macd_cross_is_seen_against_the_scan_of_one_candle_ago(ledger: Ledger)
     earlier = market()
     earlier["indicators"]["15m"] |= {"macd_histogram": -4.0, "closed_at_ms": now_ms - 900_000}
     run = open_run(ledger, scan(present))
-    for minutes_ago, payload in ((15, scan(earlier)), (14, scan(present)), (16, scan(present))):
+    for minutes_ago, seen in ((15, earlier), (14, present), (16, present)):
         ledger.execute(
             "INSERT INTO scans (pod, run_id, at, parameters_version, next_action, payload) "
             "VALUES (%s, %s, %s, 0, 'WAIT', %s)",
@@ -249,7 +249,7 @@ def test_a_macd_cross_is_seen_against_the_scan_of_one_candle_ago(ledger: Ledger)
                 ledger.pod,
                 run.run_id,
                 clock.now() - timedelta(minutes=minutes_ago),
-                json.dumps(payload),
+                json.dumps({"signals": {"markets": [seen]}}),
             ),
         )
     signals = {s["name"]: s for s in decide(run)["strategies"]}

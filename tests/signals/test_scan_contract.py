@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.ledger.connection import Ledger
-from shared.market import candles, scan, sentiment
+from shared.market import candles, packing, scan, sentiment
 from shared.parameters import StrategyWeights
 from shared.signals import decide as decide_module
 from shared.signals import prompts
@@ -49,20 +49,21 @@ def test_every_strategy_can_judge_a_healthy_scan(scanned: tuple[Any, dict[str, A
 
 def test_a_model_sees_the_scans_conditions(scanned: tuple[Any, dict[str, Any]]) -> None:
     _, export = scanned
-    seen = prompts.conditions(export["signals"]["markets"][0])
+    seen = prompts.conditions(packing.unpack(export["signals"])[0])
     assert seen["patterns"] and all(set(p) == PATTERN_KEYS for p in seen["patterns"])
     assert set(seen["indicators"]) == {"15m", "1h", "4h", "1d"}
 
 
 def test_what_a_model_is_sent_is_bounded(scanned: tuple[Any, dict[str, Any]]) -> None:
     run, export = scanned
-    (only,) = export["signals"]["markets"]
+    (only,) = packing.unpack(export["signals"])
     bullish = {"rsi_14": 62.0, "macd": 2.0, "macd_signal": 1.0, "relative_volume_ratio": 2.0}
     for table in only["indicators"].values():
         table |= bullish | {"ema_9": 3.0, "ema_21": 2.0, "ema_50": 1.0, "adx_14": 45.0}
-    export["signals"]["markets"] = [
+    many = [
         only | {"symbol": f"S{n}/USDT", "ai_score": 0.9, "ai_score_rank": 0.9} for n in range(40)
     ]
+    export["signals"] |= packing.pack(many)
     run.config = run.config.model_copy(
         update={"openai_api_key": "sk-a", "anthropic_api_key": "sk-b"}
     )

@@ -40,6 +40,7 @@ def venue(
         "REDIS_URL": redis_url,
         "POD": "test",
         "SYMBOLS": "BTC,ETH",
+        "DERIVATIVES_VENUE": "off",
     }.items():
         monkeypatch.setenv(name, value)
     primary = healthy_venue()

@@ -126,12 +126,15 @@ def _scan(args: argparse.Namespace) -> _Scanned | str:
                 Tick(at_ms, loop.model_copy(update={"steps": loop.steps[:1]}))
             )
             requests = _by_service(session.wire.stats())
+            # By name and with all digits, as the ledger keeps it.
+            kept = session.ledger.one("SELECT payload FROM scans ORDER BY at DESC LIMIT 1")
         finally:
             connection.close_all()
             session.servers.drop_database(database)
     if (failed := result.failed_step) is not None:
         return failed.traceback or str(failed.error)
-    export: dict[str, Any] = result.export_of(loop.steps[0].namespace)
+    assert kept is not None  # a step that worked has written its row
+    export: dict[str, Any] = result.export_of(loop.steps[0].namespace) | kept["payload"]
     return _Scanned(spec, export, result.seconds, requests)
 
 
