@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from shared.market.barrier import ExitRules, driftless_logit
 from shared.market.features import Newest
-from shared.market.score_model import COST_FEATURES, ScoreModel, shipped
+from shared.market.score_model import (
+    COST_FEATURES,
+    VOLATILITY_FEATURES,
+    ScoreModel,
+    shipped,
+)
 
 MAX_MISSING_SHARE = 0.25  # of the sum of absolute coefficients
 
@@ -38,9 +44,11 @@ class Score:
 
     Attributes:
         value: the probability; ``None`` where too much was missing.
-        rank: the share of ordinary entries (unseen ones of the training's report, at its
-            reference costs) whose probability was lower, 0 to 1; ``None`` without a value, and
-            where the model has no skill, because then all entries are alike.
+        rank: the share of ordinary entries whose timing was worse, 0 to 1. It leaves out what the
+            volatility and the costs say: by these a coin that moves little would never be
+            bought, and a wild one at any time. ``None`` without a value, and where the model has
+            no skill, because then all entries are alike; 0 where the costs are higher than any
+            that were learned.
         contributions: to the logit, by feature.
         missing: the features without a value, or ``cost``.
         calibrated: whether ``value`` may be read as a frequency.
@@ -84,7 +92,7 @@ def score(evidence: Evidence, exits: ExitRules, model: ScoreModel | None = None)
     reasons = _reasons(evidence.cost_bps, missing, exits, model)
     return Score(
         value=value,
-        rank=_rank(value, model),
+        rank=None if value is None else _rank(contributions, evidence.cost_bps, model),
         contributions=contributions,
         missing=missing,
         calibrated=value is not None and not reasons,
@@ -140,11 +148,23 @@ def _shown(exits: ExitRules) -> str:
     return f"+{exits.take_profit_percent:g} % -{exits.stop_percent:g} % {exits.hours:g} h"
 
 
-def _rank(value: float | None, model: ScoreModel) -> float | None:
-    """Where a probability stands among the quantiles, in proportion between two of them."""
-    if value is None or not model.skill:
+def timing(contributions: Mapping[str, float]) -> float:
+    """The part of the logit that neither volatility nor costs have made."""
+    apart = ("intercept", *VOLATILITY_FEATURES)
+    return sum(part for name, part in contributions.items() if name not in apart)
+
+
+def _rank(
+    contributions: Mapping[str, float], cost_bps: float | None, model: ScoreModel
+) -> float | None:
+    """Where the timing stands among the quantiles, in proportion between two of them."""
+    if cost_bps is None or not model.skill:
         return None
-    quantiles = model.rank_quantiles
+    if cost_bps > model.base_rates[-1][0]:
+        return 0.0
+    quantiles, value = model.rank_quantiles, timing(contributions)
+    if quantiles[0] == quantiles[-1]:  # it knows volatility and nothing else
+        return None
     above = bisect_left(quantiles, value)
     if above == 0:
         return 0.0

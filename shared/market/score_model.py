@@ -13,10 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import ConfigurationError
 from shared.market.barrier import ExitRules
 
-SCHEMA = 1
+SCHEMA = 2
 COST_FEATURES = ("base_rate", "driftless_odds")
 """Made of the costs: ``base_rate`` is the log-odds of all training entries at these costs,
 ``driftless_odds`` those of ``shared.market.barrier`` at the present volatility."""
+
+VOLATILITY_FEATURES = (
+    *COST_FEATURES,
+    "volatility_6h",
+    "range_24h",
+    "volatility_7d",
+    "volatility_30d",
+    "volatility_90d",
+)
+"""How much the price will move, and what it costs. All others are the timing: whether this moment
+is a better one than others in which the price moves as much."""
 
 _FILE = "score_model.json"
 
@@ -70,19 +81,18 @@ class ScoreModel(_Part):
         skill: whether unseen data showed any; without it ``base_rate`` alone has a weight, and
             the score is the base rate of the costs.
         base_rates: share of training entries that ended with the event, by costs in bps.
-        rank_quantiles: of the probabilities that unseen entries were given, at ``rank_cost_bps``,
-            from the lowest to the highest in equal shares.
+        rank_quantiles: of the timing's part of the logit, over all entries that it has learned
+            from, from the lowest to the highest in equal shares.
         out_of_sample: figures of the report, for people.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     model: str
     skill: bool
     exits: Exits
     intercept: float
     features: list[FeatureWeight] = Field(min_length=1)
     base_rates: list[tuple[float, float]] = Field(min_length=2)
-    rank_cost_bps: float
     rank_quantiles: list[float] = Field(min_length=2)
     trained: Training
     out_of_sample: dict[str, Any]

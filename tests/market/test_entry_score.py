@@ -24,7 +24,7 @@ ORDINARY = {f.name: f.mean for f in shipped().features if f.name in NAMES} | {"v
 
 def document(**changed: Any) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "skill": True,
         "exits": {"take_profit_percent": 5, "stop_percent": 2, "hours": 24},
         "intercept": -2.0,
@@ -33,8 +33,7 @@ def document(**changed: Any) -> dict[str, Any]:
             {"name": "b", "low": -1, "high": 1, "mean": 0, "scale": 1, "coefficient": -0.1},
         ],
         "base_rates": [[10, 0.2], [110, 0.1]],
-        "rank_cost_bps": 30,
-        "rank_quantiles": [0.0, 0.1, 0.2, 0.2, 0.4],
+        "rank_quantiles": [-0.4, -0.1, 0.0, 0.0, 0.4],
         "trained": {
             "exchange": "binance",
             "symbols": ["BTC/USDT"],
@@ -94,7 +93,16 @@ def test_the_book_moves_the_score() -> None:
     cheap, dear = (score(Evidence(Newest(0, ORDINARY), cost), EXITS) for cost in (21, 60))
     assert cheap.value is not None and dear.value is not None
     assert cheap.value > 1.2 * dear.value
-    assert cheap.rank is not None and dear.rank is not None and cheap.rank > dear.rank
+    assert cheap.rank is not None and cheap.rank == dear.rank
+
+
+def test_volatility_moves_the_score_and_not_the_rank() -> None:
+    calm, wild = (
+        score(Evidence(Newest(0, ORDINARY | {"volatility": v, "volatility_6h": v}), 21), EXITS)
+        for v in (0.3, 2.5)
+    )
+    assert calm.value is not None and wild.value is not None and wild.value > 2 * calm.value
+    assert calm.rank is not None and calm.rank == wild.rank
 
 
 def test_a_missing_feature_is_named_and_contributes_nothing() -> None:
@@ -144,18 +152,27 @@ def test_costs_that_were_not_learned_are_named(cost_bps: float) -> None:
     result = scored(cost_bps=cost_bps, a=1.0, b=0.0)
     assert result.value is not None and not result.calibrated
     assert "cost_bps: expected 10..110" in result.uncalibrated_because[0]
+    assert result.rank is not None
+    assert (result.rank == 0) == (cost_bps > 110)
 
 
 @pytest.mark.parametrize(
-    ("value", "rank"),
-    [(0.05, 0.125), (0.1, 0.25), (0.15, 0.375), (0.3, 0.875), (0.4, 1.0), (0.9, 1.0)],
+    ("timing", "rank"),
+    [(-0.9, 0.0), (-0.25, 0.125), (-0.1, 0.25), (-0.05, 0.375), (0.2, 0.875), (0.4, 1.0), (0.9, 1)],
 )
-def test_the_rank_is_the_share_of_lower_entries(value: float, rank: float) -> None:
-    logit = math.log(value / (1 - value))
-    model = parse(json.dumps(document(intercept=logit)))
-    result = score(Evidence(Newest(0, {"a": 0.5, "b": 0.0}), 20), EXITS, model)
-    assert result.value == pytest.approx(value)
+def test_the_rank_is_the_share_of_entries_with_a_worse_timing(timing: float, rank: float) -> None:
+    a = 0.5 + timing * 0.5 / 0.4
+    result = scored(a=a, b=0.0)
+    if -1 <= a <= 2:
+        assert result.contributions["a"] == pytest.approx(timing)
     assert result.rank == pytest.approx(rank)
+
+
+def test_a_model_of_volatility_alone_ranks_nothing() -> None:
+    features = [f | {"name": n} for f, n in zip(document()["features"], ("range_24h", "base_rate"))]  # noqa: B905
+    model = parse(json.dumps(document(features=features, rank_quantiles=[0.0, 0.0])))
+    result = score(Evidence(Newest(0, {"range_24h": 1.0, "volatility": 1.0}), 20), EXITS, model)
+    assert result.value is not None and result.rank is None
 
 
 def test_a_model_without_skill_ranks_nothing() -> None:
@@ -178,7 +195,7 @@ def changed_feature(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
-        (document(schema_version=2), "schema_version: Input should be 1, was 2"),
+        (document(schema_version=3), "schema_version: Input should be 2, was 3"),
         (document(features=[]), "features: List should have at least 1 item"),
         (document(intercept="high"), "intercept: Input should be a valid number.*was 'high'"),
         (document(intercept=float("inf")), "intercept: Input should be a finite number"),

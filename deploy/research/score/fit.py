@@ -13,6 +13,7 @@ from deploy.research.score.measures import log_loss
 from deploy.research.score.plan import Plan
 from shared.errors import DataUnavailable
 from shared.market.barrier import driftless_logit
+from shared.market.score_model import VOLATILITY_FEATURES
 
 Floats = NDArray[np.float64]
 Costs = int | NDArray[np.int64]
@@ -40,6 +41,13 @@ class Fitted:
         values = design(data, rows, cost, self.names, self.base_rates, plan)
         scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
         return np.asarray(scaled @ self.coefficients + self.intercept)
+
+    def timing(self, data: Dataset, rows: Rows, plan: Plan) -> Floats:
+        """The part of the log-odds that neither volatility nor costs make, by entry."""
+        values = design(data, rows, plan.shown, self.names, self.base_rates, plan)
+        scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
+        apart = np.array([name in VOLATILITY_FEATURES for name in self.names])
+        return np.asarray(scaled @ np.where(apart, 0.0, self.coefficients))
 
 
 @dataclass(frozen=True)

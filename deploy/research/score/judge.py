@@ -45,7 +45,8 @@ class Judgement:
             groups): what there is to know besides how much the price will move. 0.5 is nothing.
         skill_an_hour_late, auc_an_hour_late: for entries an hour after the features.
         net_return_percent: mean result after costs of all entries; ``_top`` of the tenth with
-            the highest chances.
+            the highest chances, ``_ranked_high`` of those whose timing ranks above the threshold.
+        timing_auc: of the timing alone; ``ranked_high``: the share of entries above the threshold.
     """
 
     from_day: str
@@ -71,6 +72,10 @@ class Judgement:
     net_return_percent: float
     net_return_percent_top: float
     observed_top: float
+    timing_auc: float | None
+    ranked_high: float
+    net_return_percent_ranked_high: float
+    observed_ranked_high: float
     reliability: list[Bin]
     by_symbol: list[Group]
     by_year: list[Group]
@@ -122,11 +127,20 @@ def judge(data: Dataset, predicted: Predicted, plan: Plan, seed: int) -> Judgeme
         net_return_percent=float(net_percent.mean()),
         net_return_percent_top=float(net_percent[predicted.top].mean()),
         observed_top=float(won[predicted.top].mean()),
+        timing_auc=measures.auc(predicted.timing, won),
+        ranked_high=float(predicted.ranked_high.mean()),
+        net_return_percent_ranked_high=_mean(net_percent[predicted.ranked_high]),
+        observed_ranked_high=_mean(won[predicted.ranked_high]),
         reliability=measures.reliability(chances, won),
         by_symbol=list(_groups(predicted, won, data.symbol[rows], data.symbols)),
         by_year=list(_by_year(predicted, won, at_ms)),
         by_cost=list(_by_cost(data, predicted, plan)),
     )
+
+
+def _mean(values: NDArray[Any]) -> float:
+    """0 where there are none: a model without timing ranks nothing high."""
+    return float(values.mean()) if len(values) else 0.0
 
 
 def _like_volatility(predicted: Predicted) -> NDArray[np.int64]:

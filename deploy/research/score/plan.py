@@ -6,19 +6,11 @@ from dataclasses import dataclass
 
 from shared.clock import from_ms
 from shared.market.barrier import ExitRules
+from shared.market.score_model import VOLATILITY_FEATURES
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-VOLATILITY_FEATURES: tuple[str, ...] = (
-    "base_rate",
-    "driftless_odds",
-    "volatility_6h",
-    "range_24h",
-    "volatility_7d",
-    "volatility_30d",
-    "volatility_90d",
-)
 ALL_FEATURES: tuple[str, ...] = (
     *VOLATILITY_FEATURES,
     "volume_1h",
@@ -49,8 +41,8 @@ class Plan:
 
     Attributes:
         costs_bps: round-trip costs at which each entry is labelled.
-        shown_cost_bps: the costs of which the report speaks, and of the ranks: two taker fees of
-            10 bps and 5 bps of slippage each way. One of ``costs_bps``.
+        shown_cost_bps: the costs of which the report speaks: two taker fees of 10 bps and 5 bps
+            of slippage each way. One of ``costs_bps``.
         every_hours: entries that are looked at; every hour of the day comes in turn. Labels of
             neighbouring hours overlap, so that the others would add little.
         costs_an_entry: at how many of the costs each entry is learned, in turn.
@@ -63,6 +55,7 @@ class Plan:
         candidates: feature sets, and inverse strengths of regularisation, to choose from.
         block_days: consecutive days that stay together in the bootstrap, with all symbols: a
             label runs for a day, and quiet and wild weeks follow each other.
+        rank_threshold: the document's threshold, which is compared with the rank.
     """
 
     exits: ExitRules = ExitRules(5, 2, 24)
@@ -81,6 +74,7 @@ class Plan:
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
     bootstraps: int = 2_000
     block_days: int = 7
+    rank_threshold: float = 0.7
     boosting_rounds: int = 120
     smallest_training: int = 2_000
 

@@ -12,7 +12,8 @@ from deploy.research.score import boosting
 from deploy.research.score.dataset import Dataset
 from deploy.research.score.fit import Fitted, train
 from deploy.research.score.folds import Fold, Rows, purged, walk_forward
-from deploy.research.score.plan import VOLATILITY_FEATURES, Plan, day
+from deploy.research.score.plan import Plan, day
+from shared.market.score_model import VOLATILITY_FEATURES
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +30,8 @@ class Predicted:
         base_rates: of what each one's model had learned from, by entry and position in the costs;
             ``reference`` are those at the shown costs.
         top: whether the chance is in the highest tenth of its stretch.
+        timing: the part of the log-odds besides volatility and costs; ``ranked_high`` is whether
+            it passes the rank threshold among the entries that its model has learned from.
     """
 
     rows: Rows
@@ -38,6 +41,8 @@ class Predicted:
     boosted: Floats
     by_volatility: Floats
     top: NDArray[np.bool_]
+    timing: Floats
+    ranked_high: NDArray[np.bool_]
 
     @property
     def chances(self) -> Floats:
@@ -55,6 +60,7 @@ def predict(data: Dataset, fold: Fold, plan: Plan, seed: int) -> tuple[Predicted
     logits = [fitted.logits(data, fold.test, cost, plan) for cost in range(len(plan.costs_bps))]
     at_costs = _chances(np.column_stack(logits))
     shown = at_costs[:, plan.shown]
+    timing, learned = (fitted.timing(data, rows, plan) for rows in (fold.test, fold.train))
     predicted = Predicted(
         rows=fold.test,
         shown=plan.shown,
@@ -63,6 +69,8 @@ def predict(data: Dataset, fold: Fold, plan: Plan, seed: int) -> tuple[Predicted
         boosted=boosting.predict(data, fold.train, fold.test, plan, seed),
         by_volatility=_chances(only_volatility.logits(data, fold.test, plan.shown, plan)),
         top=shown >= np.quantile(shown, 0.9),
+        timing=timing,
+        ranked_high=timing > np.quantile(learned, plan.rank_threshold),
     )
     return predicted, fitted
 
@@ -119,4 +127,6 @@ def _joined(parts: Iterable[Predicted]) -> Predicted:
         boosted=np.concatenate([part.boosted for part in listed]),
         by_volatility=np.concatenate([part.by_volatility for part in listed]),
         top=np.concatenate([part.top for part in listed]),
+        timing=np.concatenate([part.timing for part in listed]),
+        ranked_high=np.concatenate([part.ranked_high for part in listed]),
     )

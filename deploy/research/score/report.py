@@ -8,7 +8,7 @@ from typing import Any
 from deploy.research.score.judge import Group, Judgement
 from deploy.research.score.measures import Interval
 from deploy.research.score.plan import Plan
-from deploy.research.score.train import RANK_THRESHOLD, Trained
+from deploy.research.score.train import Trained
 
 NOT_IN_THE_MODEL = (
     "Order flow, headlines and other sentiment are not in the model: no recording of them beside "
@@ -28,7 +28,6 @@ def as_document(trained: Trained, plan: Plan) -> dict[str, Any]:
         "exits": trained.document["exits"],
         "trained": trained.document["trained"],
         "features": trained.document["features"],
-        "ranked_high": trained.ranked_high,
         "walk_forward": trained.history.as_dict(),
         "unseen": trained.unseen.as_dict(),
     }
@@ -70,11 +69,12 @@ def verdict(trained: Trained) -> Iterator[str]:
         f"Were there no time stop, {needed:.3f} would be the break-even chance; the highest tenth "
         f"came true in {unseen.observed_top:.3f} of unseen entries."
     )
-    if trained.ranked_high is not None:
-        yield (
-            f"Of the unseen entries {trained.ranked_high:.1%} rank above {RANK_THRESHOLD:g} among "
-            "those of the walk-forward."
-        )
+    yield (
+        f"Of the unseen entries {unseen.ranked_high:.1%} had a timing that ranks above the "
+        f"threshold. They earned {unseen.net_return_percent_ranked_high:+.3f} % each after costs "
+        f"(walk-forward {history.net_return_percent_ranked_high:+.3f} %), and "
+        f"{unseen.observed_ranked_high:.3f} of them came true ({unseen.observed:.3f} of all)."
+    )
 
 
 def as_text(trained: Trained, plan: Plan) -> str:
@@ -148,6 +148,13 @@ def _summary(stretches: Sequence[tuple[str, Judgement]]) -> list[str]:
         ("an hour late: AUC", [_figure(j.auc_an_hour_late) for _, j in stretches]),
         ("net return, all", [f"{j.net_return_percent:+.3f} %" for _, j in stretches]),
         ("net return, top tenth", [f"{j.net_return_percent_top:+.3f} %" for _, j in stretches]),
+        ("timing alone: AUC", [_figure(j.timing_auc) for _, j in stretches]),
+        ("timing ranks high", [f"{j.ranked_high:.1%}" for _, j in stretches]),
+        (
+            "net return, timing high",
+            [f"{j.net_return_percent_ranked_high:+.3f} %" for _, j in stretches],
+        ),
+        ("came true, timing high", [f"{j.observed_ranked_high:.3f}" for _, j in stretches]),
         ("came true, top tenth", [f"{j.observed_top:.3f}" for _, j in stretches]),
     ]
     return _table(("", *(name for name, _ in stretches)), [(name, *cells) for name, cells in rows])

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.research.score.dataset import Dataset, build
 from deploy.research.score.fit import Fitted
 from deploy.research.score.folds import Fold
 from deploy.research.score.judge import Judgement, judge
 from deploy.research.score.plan import Plan, day
-from deploy.research.score.predict import Predicted, predict_history, predict_unseen
+from deploy.research.score.predict import predict_history, predict_unseen
 from shared.errors import DataUnavailable
 from shared.market.score_model import SCHEMA, ScoreModel, identity
 from shared.market.types import Candles
 
 _DIGITS = 7
 _QUANTILES = 100
-RANK_THRESHOLD = 0.7
-"""The document's threshold, which is compared with the rank."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,11 @@ class Trained:
     Attributes:
         history: the walk-forward before the unseen stretch.
         unseen: the stretch that the written model has never met.
-        ranked_high: share of its entries with a rank above ``RANK_THRESHOLD``; ``None`` for a
-            model without skill, which ranks nothing.
     """
 
     document: dict[str, Any]
     history: Judgement
     unseen: Judgement
-    ranked_high: float | None
 
     @property
     def skill(self) -> bool:
@@ -74,14 +70,14 @@ def train_model(
     skill = history.skill.above_zero and unseen.skill.above_zero
     document = _document(fitted if skill else without_skill(fitted), skill, data, fold, plan)
     document |= {
-        "rank_quantiles": _quantiles(past),
+        "rank_quantiles": _quantiles(fitted.timing(data, fold.train, plan)),
         "trained": document["trained"] | {"exchange": exchange, "command": command, "seed": seed},
         "out_of_sample": {"walk_forward": _short(history), "unseen": _short(unseen)},
     }
     document = _rounded(document)
     document["model"] = identity(document)
     ScoreModel.model_validate(document)
-    return Trained(document, history, unseen, _ranked_high(document, latest) if skill else None)
+    return Trained(document, history, unseen)
 
 
 def without_skill(fitted: Fitted) -> Fitted:
@@ -129,7 +125,6 @@ def _document(fitted: Fitted, skill: bool, data: Dataset, fold: Fold, plan: Plan
             [float(cost), float(rate)]
             for cost, rate in zip(plan.costs_bps, fitted.base_rates, strict=True)
         ],
-        "rank_cost_bps": float(plan.shown_cost_bps),
         "trained": {
             "symbols": list(data.symbols),
             "from_ms": int(data.at_ms[fold.train].min()),
@@ -139,15 +134,9 @@ def _document(fitted: Fitted, skill: bool, data: Dataset, fold: Fold, plan: Plan
     }
 
 
-def _quantiles(predicted: Predicted) -> list[float]:
-    values = np.quantile(predicted.chances, np.linspace(0, 1, _QUANTILES + 1))
+def _quantiles(timing: NDArray[np.float64]) -> list[float]:
+    values = np.quantile(timing, np.linspace(0, 1, _QUANTILES + 1))
     return [float(value) for value in values]
-
-
-def _ranked_high(document: dict[str, Any], predicted: Predicted) -> float:
-    quantiles = document["rank_quantiles"]
-    threshold = quantiles[round(RANK_THRESHOLD * _QUANTILES)]
-    return float((predicted.chances > threshold).mean())
 
 
 def _short(judgement: Judgement) -> dict[str, Any]:
