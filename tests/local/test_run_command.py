@@ -40,7 +40,7 @@ _HTTP = {"dashboard": {"type": "http", "method": "GET", "path": "/dashboard"}}
         (["--capital", "-1"], "--capital: expected an amount above 0, was '-1'"),
         (["--port", "70000"], "--port: expected 0 to 65535"),
         (["--source", "dreamt"], "--source"),
-        (["--faithful"], "unrecognized"),
+        (["--unfaithful"], "unrecognized"),
     ],
 )
 def test_wrong_arguments(

@@ -33,7 +33,7 @@ pods: [main]
 name: one
 description: Two steps.
 trigger: {type: cron, cron: "* * * * *"}
-settings: {timeout_seconds: 3, memory_mib: 128}
+settings: {timeout_seconds: 60, memory_mib: 128}
 steps:
   - {namespace: first, file: steps/first.py, accounts: [postgresql], data_stores: [notes]}
   - {namespace: second, file: steps/second.py}
@@ -61,9 +61,9 @@ Start = Callable[..., Platform]
 def start(tmp_path: Path, virtual_clock: VirtualClock) -> Iterator[Start]:
     engines: list[FaithfulEngine] = []
 
-    def begin(body: str, **options: Any) -> Platform:
+    def begin(body: str, *, timeout_s: int = 60, **options: Any) -> Platform:
         lines = "".join(f"    {line}\n" for line in body.splitlines())
-        project = _project(tmp_path, HEAD + lines)
+        project = _project(tmp_path, HEAD + lines, timeout_s)
         built = build.build(project)
         build.write(built, tmp_path / "bundles")
         engine = FaithfulEngine(
@@ -79,8 +79,9 @@ def start(tmp_path: Path, virtual_clock: VirtualClock) -> Iterator[Start]:
         engine.close()
 
 
-def _project(folder: Path, step: str) -> Project:
-    for name, text in (FILES | {"steps/first.py": step}).items():
+def _project(folder: Path, step: str, timeout_s: int) -> Project:
+    for name, written in (FILES | {"steps/first.py": step}).items():
+        text = written.replace("timeout_seconds: 60", f"timeout_seconds: {timeout_s}")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -220,12 +221,12 @@ def test_what_is_too_large_together_fails(start: Start) -> None:
 
 
 def test_a_run_that_takes_too_long_is_killed_at_its_line(start: Start) -> None:
-    platform = start("while True:\n    pass")
+    platform = start("while True:\n    pass", timeout_s=2)
     result = run(platform)
     assert result.overran
     assert result.failed_step is not None
     assert isinstance(result.failed_step.error, StepKilled)
-    assert "timeout: 3 s" in str(result.failed_step.error)
+    assert "timeout: 2 s" in str(result.failed_step.error)
     assert engine_of(platform).tallies["one"].killed == 1
 
 
