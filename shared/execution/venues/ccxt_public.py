@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from shared import clock
 from shared.calls import Call, CallLog
 from shared.errors import VenueUnavailable
 from shared.execution.types import MarketRules
-from shared.execution.venues import ccxt_loader, markets, outcomes
+from shared.execution.venues import ccxt_loader, markets, outcomes, public_trades
 from shared.execution.venues.answers import recorder_of
 from shared.execution.venues.dialects import Dialect
 from shared.execution.venues.listings import LISTINGS, Listed, forget_last_answer
@@ -25,14 +25,6 @@ from shared.market.types import Book, PublicTrade, Quote
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Side = Literal["buy", "sell"]
-
-_TAKER_SIDE: dict[str, dict[str, Side]] = {
-    "taker": {"buy": "buy", "sell": "sell"},
-    "maker": {"buy": "sell", "sell": "buy"},
-}
-_LONGEST_TRADE_NUMBER = 15  # digits; Kraken's cursor has 19
 
 
 class CcxtPublic:
@@ -94,19 +86,7 @@ class CcxtPublic:
     def trades(self, symbol: str, limit: int = 100) -> list[PublicTrade]:
         self._ensure_markets()
         with self._reading("trades"):
-            answer = self._client.fetch_trades(symbol, None, limit)
-        taker_side = _TAKER_SIDE[self._dialect.public_side]
-        return [
-            PublicTrade(
-                self._present(trade, "timestamp", "trade"),
-                taker_side[trade["side"]],
-                self._positive(trade, "price", "trade"),
-                self._positive(trade, "amount", "trade"),
-                _number(trade.get("id")),
-            )
-            for trade in answer
-            if trade["side"] in taker_side
-        ]
+            return public_trades.newest(self.name, self._client, symbol, limit)
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         self._ensure_markets()
@@ -186,13 +166,6 @@ class CcxtPublic:
         if not math.isfinite(value) or value <= 0:
             raise VenueUnavailable(f"{self.name}: {what}: {field}: expected > 0, was {value}")
         return value
-
-
-def _number(trade_id: str | None) -> int | None:
-    """A trade's number. Kraken's cursor in nanoseconds, which ccxt may put there, is none."""
-    if trade_id is None or not trade_id.isdecimal() or len(trade_id) > _LONGEST_TRADE_NUMBER:
-        return None
-    return int(trade_id)
 
 
 def _proper_quote(ticker: dict[str, Any]) -> bool:

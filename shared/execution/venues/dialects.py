@@ -36,14 +36,12 @@ class Dialect(Protocol):
         protection, request_validity: as in ``base.Venue``.
         forms: the kinds of order that the venue takes.
         time_resolution_ms: how finely ccxt tells the venue's clock.
-        public_side: whose side ccxt's ``side`` of a public trade is.
     """
 
     time_resolution_ms: int
     protection: Literal["stop_limit", "stop_market"]
     request_validity: timedelta
     forms: OrderForms
-    public_side: Literal["taker", "maker"]
 
     def book_depth(self, wanted: int) -> int:
         """The nearest depth that the venue serves."""
@@ -75,7 +73,6 @@ class _Common(ABC):
     protection: Literal["stop_limit", "stop_market"] = "stop_limit"
     request_validity: timedelta
     forms: OrderForms
-    public_side: Literal["taker", "maker"] = "taker"
 
     def book_depth(self, wanted: int) -> int:
         return wanted
@@ -182,9 +179,6 @@ class CoinbaseDialect(_Common):
 
     request_validity = timedelta(seconds=120)  # the token of a request expires then
     forms = OrderForms(("limit", "stop_limit"), ("IOC", "FOK", "GTC", "GTD"), "client_order_id")
-    # The side of the order that rested ("Get product trades": a buy is a down-tick), which ccxt
-    # hands on as it is. Binance's isBuyerMaker is turned round by ccxt; Kraken tells the taker's.
-    public_side: Literal["taker", "maker"] = "maker"
 
     def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
         """Its public tickers hold no bid and ask: the best prices are private, the books public."""
