@@ -2,12 +2,12 @@
 
 ``python -m benchmarks.cold_start [--symbols BTC,ETH,SOL] [--rounds 3] [--json]``
 
-Each round is a fresh interpreter that loads ``steps/market_scanner.py`` as Pipedream would and
-scans one minute against the local wire with an empty cache. Nothing of ``deploy`` is imported in
-it. Import seconds are of everything that the step imports until its scan is over, early or late,
-as ``python -X importtime`` adds them up, in rounds that measure nothing else: wall-clock seconds,
-which other work on the machine stretches. The processor's seconds, of the whole process, it does
-not. Peak memory is the kernel's high-water mark, read when the scan is over.
+Each round is a fresh, isolated interpreter that loads the scanner's bundle as Pipedream would and
+scans one minute against the local wire with an empty cache. Import seconds are of everything that
+the step imports until its scan is over, early or late, as ``python -X importtime`` adds them up,
+in rounds that measure nothing else: wall-clock seconds, which other work on the machine stretches.
+The processor's seconds, of the whole process, it does not. Peak memory is the kernel's high-water
+mark, read when the scan is over.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
+from deploy.local import manifest
 from deploy.local.market.choose import SIMULATED_FROM_MS
 from deploy.local.market.source import HOUR_MS, SourceSpec
 from deploy.local.session import LocalSession, SessionOptions
+from deploy.pipedream import build
 from shared.ledger import connection
 
 IMPORT_SECONDS_BOUND = 2.0
 PEAK_MIB_BOUND = 140.0
 _PROJECT = Path(__file__).resolve().parents[1]
-_STEP = _PROJECT / "steps" / "market_scanner.py"
 _MEASURED = (
     "step_import_seconds",
     "scan_seconds",
@@ -80,17 +82,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print; the exit code is 1 where a bound is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start")
     parser.add_argument("--symbols", default="BTC,ETH,SOL", help="default: BTC,ETH,SOL")
-    parser.add_argument("--step", type=Path, default=_STEP, help="the file; default: the scanner's")
+    parser.add_argument("--step", type=Path, help="the file; default: the scanner's bundle")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     symbols = tuple(f"{base}/USDT" for base in args.symbols.split(","))
-    result = measure(symbols, args.step, args.rounds)
+    with tempfile.TemporaryDirectory(prefix="cold-") as folder:
+        result = measure(symbols, args.step or _bundled(Path(folder)), args.rounds)
     if args.json:
         timing.print_json(result)
     else:
         _print(result)
     return 0 if result["within_bounds"] else 1
+
+
+def _bundled(folder: Path) -> Path:
+    """The scanner's bundle, as it would be deployed now."""
+    build.write(build.build(manifest.load(_PROJECT)), folder)
+    return folder / "trading_loop" / "market_scanner" / build.ENTRY
 
 
 def measure(symbols: tuple[str, ...], step: Path, rounds: int) -> dict[str, Any]:
@@ -136,7 +145,7 @@ def _scan(step: Path, now_ms: int) -> dict[str, Any]:
 
 
 def _run(step: Path, now_ms: int, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *options, "-c", _CHILD, str(step), str(now_ms)]
+    command = [sys.executable, "-I", *options, "-c", _CHILD, str(step), str(now_ms)]
     # A pod of its own has no lease in its way and an empty cache.
     environment = os.environ | {"POD": f"cold-{now_ms // HOUR_MS}"}
     done = subprocess.run(

@@ -217,7 +217,7 @@ class Config(BaseModel):
 
     @property
     def chooses_symbols(self) -> bool:
-        """Whether ``SYMBOLS`` is ``auto``: the universe is chosen by the loop, see ``Run.pairs``."""
+        """Whether ``SYMBOLS`` is ``auto``: the loop chooses the universe, see ``Run.pairs``."""
         return self.symbols == (AUTO,)
 
     @property
