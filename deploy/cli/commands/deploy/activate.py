@@ -1,0 +1,20 @@
+"""``trading-loop deploy activate``: everything on, in the safe order."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.cli import deployments
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser("activate", help="switch all on: the breaker first, the loop last")
+    deployments.add_options(parser)
+    parser.set_defaults(handler=handler)
+
+
+def handler(args: argparse.Namespace) -> int:
+    """Switch one workflow after the other; an error leaves the rest as it was."""
+    with deployments.opened(args) as deployment:
+        deployment.activate()
+    return 0
