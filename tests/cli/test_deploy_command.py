@@ -1,4 +1,4 @@
-"""``trading-loop deploy`` as a person calls it, against a stand-in of Pipedream and a Git remote."""
+"""``trading-loop deploy`` as a person calls it, against stand-ins of Pipedream and a Git remote."""
 
 from __future__ import annotations
 
