@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import timing
-from shared.market import indicators, warmup
-from shared.market.candle_rows import sliced
-from shared.market.talib_lean import functions
+from shared.market.candles.candle_rows import sliced
+from shared.market.technical import indicators, warmup
+from shared.market.technical.talib_lean import functions
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 
 SYMBOLS = 20

@@ -29,7 +29,7 @@ from deploy.local.scheduler import Tick
 from deploy.local.session import VENUES, LocalSession, SessionOptions
 from deploy.local.wire.faults import rules
 from shared.execution.venues import clients
-from shared.market import candles
+from shared.market.candles import candle_store
 
 MOST_REQUESTS = 3  # a symbol and venue in a warm minute
 MOST_SECONDS = 10.0  # a warm minute of 20 symbols at 100 ms
@@ -139,7 +139,7 @@ class _Scans:
         import redis
 
         redis.Redis.from_url(self._session.servers.redis_url).flushall()
-        candles._remembered.clear()
+        candle_store._remembered.clear()
 
     def _summary(
         self, export: dict[str, Any], asked: Counter[str], seconds: float
@@ -169,7 +169,7 @@ def _session(symbols: int, delay_ms: int) -> Iterator[LocalSession]:
     pairs = tuple(f"{base}/USDT" for base in names)
     spec = SourceSpec("simulated", pairs, _FROM_MS, 2.0, 0, None)
     clients._clients.clear()
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     with tempfile.TemporaryDirectory() as folder:
         options = SessionOptions(spec, "benchmark", models="none", folder=Path(folder))
         variables = {"SYMBOLS": ",".join(names), "NEWS_FEEDS": "", "DERIVATIVES_VENUE": "off"}

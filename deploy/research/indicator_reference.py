@@ -2,7 +2,7 @@
 
 The scan sees one window, starts cold, and keeps the newest value. Here a function runs over all
 that was ever recorded, so that its warm-up lies in the distant past. Nothing is shared with
-``shared.market.indicators`` but the names.
+``shared.market.technical.indicators`` but the names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.market import warmup
+from shared.market.technical import warmup
 from shared.market.types import TIMEFRAME_MS, Candles
 
 Array = NDArray[np.float64]

@@ -13,7 +13,7 @@ from shared.errors import DataUnavailable, ModelUnavailable
 from shared.ledger import alerts, parameters
 from shared.ledger.connection import Ledger, Row, json
 from shared.ledger.parameters import ParameterVersion
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.run import Export, Run
 
 EVALUATE_EVERY = timedelta(days=7)
@@ -85,7 +85,7 @@ def _benchmarks(run: Run, week: Week) -> dict[str, Any]:
 def _closes(run: Run, pair: str, week: Week) -> tuple[Any, Any]:
     if len(week.times_ms) < 2:
         raise DataUnavailable("equity: expected at least two hours")
-    window = candles.window(run, run.config.venues[0], pair, "1h")
+    window = candle_store.window(run, run.config.venues[0], pair, "1h")
     if window is None:
         raise DataUnavailable(f"{pair}: no hourly candles in the cache")
     closes_ms = window.open_ms + 3_600_000

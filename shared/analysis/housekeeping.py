@@ -7,8 +7,8 @@ from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger
-from shared.market import history
-from shared.market.candles import CandleStore
+from shared.market.candles import history
+from shared.market.candles.candle_store import CandleStore
 from shared.market.types import Candles
 from shared.run import Run
 

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from shared.market.flash_prints import FlashPrint
+from shared.market.candles.flash_prints import FlashPrint
 from shared.market.types import Candles, Quote
 
 VENUES_DISAGREE_PERCENT = 2.0

@@ -18,12 +18,23 @@ _LONGEST_NOTE = 90
 _DOT = "."
 
 
+def compact(value: Any, digits: int = 8) -> Any:
+    """``value`` with floats of so many significant digits, which keeps it small."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, dict):
+        return {key: compact(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [compact(item, digits) for item in value]
+    return value
+
+
 def brief(market: Market) -> Market:
     """A market as the next steps need it: fewer digits, and the first of many notes.
 
     The ledger keeps the whole of it.
     """
-    shorter = {name: _rounded(market[name], n) for name, n in DIGITS.items() if market.get(name)}
+    shorter = {name: compact(market[name], n) for name, n in DIGITS.items() if market.get(name)}
     for name in ("missing", "uncalibrated_because"):
         if notes := market.get(name):
             shorter[name] = _first(notes)
@@ -79,14 +90,6 @@ def unpack(signals: Mapping[str, Any]) -> list[Market]:
 def _first(notes: Sequence[str]) -> list[str]:
     more = [f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else []
     return [note[:_LONGEST_NOTE] for note in notes[:_MOST_NOTES]] + more
-
-
-def _rounded(value: Any, digits: int) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{digits}g}")
-    if isinstance(value, dict):
-        return {name: _rounded(part, digits) for name, part in value.items()}
-    return value
 
 
 def _flat(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from shared import clock
 from shared.errors import DataUnavailable, VenueUnavailable
 from shared.ledger import positions
 from shared.ledger.positions import Position
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.market.types import Candles
 from shared.risk.kelly import History
 from shared.risk.portfolio import MINIMUM_RETURNS
@@ -114,7 +114,7 @@ def hourly_candles(run: Run, symbols: set[str]) -> dict[str, Candles]:
 
 def _cached(run: Run, symbol: str) -> Candles | None:
     for venue in run.config.venues:
-        series = candles.window(run, venue, symbol, "1h")
+        series = candle_store.window(run, venue, symbol, "1h")
         if series is not None and len(series) > MINIMUM_RETURNS:
             return series
     return None
@@ -125,7 +125,7 @@ def _asked(run: Run, symbol: str) -> Candles | None:
 
     for venue in open_venues(run).values():
         try:
-            series = candles.window(run, venue, symbol, "1h")
+            series = candle_store.window(run, venue, symbol, "1h")
         except (VenueUnavailable, DataUnavailable):
             continue  # counted in the call log; the next venue is asked
         if series is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shared import clock
 from shared.ledger import equity, state
 from shared.ledger.positions import Position
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.market.types import Quote
 from shared.risk.exit_rules import Momentum, Seen
 from shared.run import Run
@@ -87,7 +87,7 @@ def _hour_before(moment: datetime) -> datetime:
 def _seen(run: Run, venue: str, position: Position, since_ms: int) -> Seen | None:
     if position.first_fill_at is None:
         return None
-    window = candles.window(run, venue, position.symbol, "1m")
+    window = candle_store.window(run, venue, position.symbol, "1m")
     if window is None:
         return None
     after_entry = window.open_ms >= max(since_ms, clock.to_ms(position.first_fill_at))
@@ -99,10 +99,10 @@ def _seen(run: Run, venue: str, position: Position, since_ms: int) -> Seen | Non
 def _momentum(run: Run, venue: str, position: Position) -> Momentum | None:
     if position.strategy not in _FOLLOWS_MOMENTUM or position.first_fill_at is None:
         return None
-    window = candles.window(run, venue, position.symbol, "1h")
+    window = candle_store.window(run, venue, position.symbol, "1h")
     if window is None or window.closed_ms <= clock.to_ms(position.first_fill_at):
         return None  # no hour has closed since the entry: nothing new is known
-    from shared.market import indicators
+    from shared.market.technical import indicators
 
     values = indicators.compute(window)
     names = ("ema_9", "ema_21", "macd_histogram", "macd_histogram_previous")

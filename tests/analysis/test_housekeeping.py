@@ -11,9 +11,9 @@ from shared.analysis import housekeeping
 from shared.errors import LeaseLost
 from shared.ledger import leases
 from shared.ledger.connection import Ledger
-from shared.market import candles, history
-from shared.market.candle_refresh import refresh
-from shared.market.candles import CandleStore
+from shared.market.candles import candle_store, history
+from shared.market.candles.candle_refresh import refresh
+from shared.market.candles.candle_store import CandleStore
 from shared.run import Run
 from tests.conftest import VirtualClock
 from tests.market.fakes import NOW_MS, healthy_venue, make_run
@@ -23,7 +23,7 @@ SYMBOL = "BTC/USDT"
 
 @pytest.fixture
 def run(ledger: Ledger, redis_url: str, virtual_clock: VirtualClock) -> Run:
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     return make_run(ledger, redis_url=redis_url)
 
 

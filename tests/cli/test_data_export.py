@@ -16,8 +16,8 @@ from deploy.local.market.store import CandleFile
 from shared import config
 from shared.ledger import connection
 from shared.ledger.connection import Ledger
-from shared.market import history
-from shared.market.candle_rows import COLUMNS
+from shared.market.candles import history
+from shared.market.candles.candle_rows import COLUMNS
 from tests.market.fakes import as_candles, walk
 
 

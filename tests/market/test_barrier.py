@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.config import Config
-from shared.market.barrier import ExitRules, driftless_logit
+from shared.market.score.barrier import ExitRules, driftless_logit
 
 EXITS = ExitRules(take_profit_percent=5, stop_percent=2, hours=24)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.market import candle_check
-from shared.market.candle_refresh import Windows, refresh
+from shared.market.candles import candle_check
+from shared.market.candles.candle_refresh import Windows, refresh
 from shared.market.types import TIMEFRAMES
 from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue
 

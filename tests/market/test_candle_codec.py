@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.market import candle_codec
-from shared.market.candle_rows import COLUMNS
+from shared.market.candles import candle_codec
+from shared.market.candles.candle_rows import COLUMNS
 from tests.market.fakes import as_candles, walk
 
 CANDLES = as_candles(walk(50, "5m"), "5m")

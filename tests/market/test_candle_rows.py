@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DataUnavailable
-from shared.market import candle_rows
+from shared.market.candles import candle_rows
 from tests.market.fakes import NOW_MS, as_candles, rolled, walk
 
 T0 = NOW_MS - 600_000

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from shared.errors import DataUnavailable
-from shared.market import candle_source, candle_upkeep
-from shared.market.candle_refresh import Refreshed, begin, refresh
-from shared.market.candle_rows import WINDOW, gaps
-from shared.market.candle_source import Allowance
-from shared.market.candle_upkeep import Note, Notes, notes_from_bytes, notes_to_bytes
+from shared.market.candles import candle_source, candle_upkeep
+from shared.market.candles.candle_refresh import Refreshed, begin, refresh
+from shared.market.candles.candle_rows import WINDOW, gaps
+from shared.market.candles.candle_source import Allowance
+from shared.market.candles.candle_upkeep import Note, Notes, notes_from_bytes, notes_to_bytes
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES
 from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue, walk
 

@@ -13,7 +13,7 @@ from deploy.local.wire.faults import rules
 from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.ccxt_venue import CcxtVenue
-from shared.market.candle_refresh import refresh
+from shared.market.candles.candle_refresh import refresh
 from shared.market.types import TIMEFRAMES
 from tests.execution import contract_venue
 from tests.execution.contract_venue import BTC, START, SYMBOLS

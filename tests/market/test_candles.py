@@ -9,8 +9,8 @@ from shared.cache import Cache
 from shared.calls import CallLog
 from shared.errors import DataUnavailable, VenueUnavailable
 from shared.ledger.connection import Ledger
-from shared.market import candle_upkeep, candles
-from shared.market.candles import CandleStore, Refreshed, refresh, window
+from shared.market.candles import candle_store, candle_upkeep
+from shared.market.candles.candle_store import CandleStore, Refreshed, refresh, window
 from shared.market.types import TIMEFRAMES
 from tests.conftest import VirtualClock
 from tests.market.fakes import NOW_MS, FakeVenue, healthy_venue, make_run
@@ -21,7 +21,7 @@ MINUTE = 60_000
 
 @pytest.fixture
 def store(redis_url: str) -> CandleStore:
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     return CandleStore(Cache(redis_url, "test", CallLog()))
 
 
@@ -67,7 +67,7 @@ def test_two_hours_of_warm_minutes_ask_for_one_minute_each_and_end_like_a_cold_s
 def test_a_cold_process_reads_what_another_one_has_kept(store: CandleStore) -> None:
     venue = healthy_venue()
     minute(store, venue, NOW_MS)
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     minute(store, venue, NOW_MS + MINUTE)
     assert asked(venue) == ["1m"]
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ConfigurationError
-from shared.market.barrier import ExitRules
-from shared.market.entry_score import Evidence, Score, base_rate_logit, score
-from shared.market.features import Newest
-from shared.market.score_model import identity, parse, shipped
+from shared.market.score.barrier import ExitRules
+from shared.market.score.entry_score import Evidence, Score, base_rate_logit, score
+from shared.market.score.features import Newest
+from shared.market.score.score_model import identity, parse, shipped
 
 EXITS = ExitRules(5, 2, 24)
 NAMES = [f.name for f in shipped().features if f.name not in ("base_rate", "driftless_odds")]
@@ -220,7 +220,7 @@ def test_what_is_no_json_is_refused() -> None:
 
 
 def test_the_shipped_model_is_small_and_was_not_trained_on_what_judged_it() -> None:
-    text = (resources.files("shared.market") / "score_model.json").read_text(encoding="utf-8")
+    text = (resources.files("shared.market.score") / "score_model.json").read_text(encoding="utf-8")
     assert len(text) < 20_000
     model = shipped()
     assert model.exits.rules() == EXITS

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from shared.market import features
-from shared.market.candle_rows import roll_up, sliced
+from shared.market.candles.candle_rows import roll_up, sliced
+from shared.market.score import features
 from shared.market.types import TIMEFRAME_MS, Candles
 from tests.market.fakes import as_candles, walk
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.market import indicators
-from shared.market.flash_prints import newest, without_flash_prints
+from shared.market.candles.flash_prints import newest, without_flash_prints
+from shared.market.technical import indicators
 from shared.market.types import TIMEFRAME_MS, Candles
 from tests.market.fakes import NOW_MS, as_candles, walk
 

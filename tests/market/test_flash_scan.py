@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.ledger.connection import Ledger
-from shared.market import candles, packing, scan, sentiment
+from shared.market import packing, scan, sentiment
+from shared.market.candles import candle_store
 from shared.market.sentiment import Sentiment
 from shared.market.types import TIMEFRAME_MS
 from shared.run import Export
@@ -22,7 +23,7 @@ Rows = NDArray[np.float64]
 
 @pytest.fixture(autouse=True)
 def _cold(monkeypatch: pytest.MonkeyPatch, virtual_clock: VirtualClock) -> None:
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     quiet = Sentiment(NOW_MS, None, (), NOW_MS, ())
     monkeypatch.setattr(sentiment, "read", lambda run: quiet)
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from shared.errors import DataUnavailable
 from shared.ledger.connection import Ledger
-from shared.market import ages, order_flow
-from shared.market.flow_state import (
+from shared.market import ages
+from shared.market.flow import order_flow
+from shared.market.flow.flow_state import (
     BUY,
     LEAST_TRADES,
     MINUTE_MS,
@@ -26,7 +27,7 @@ from shared.market.flow_state import (
     Flow,
     fold,
 )
-from shared.market.flow_store import FlowStore, decode, encode
+from shared.market.flow.flow_store import FlowStore, decode, encode
 from shared.market.types import PublicTrade
 from tests.market.fakes import NOW_MS, make_run
 

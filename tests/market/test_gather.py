@@ -16,9 +16,11 @@ from shared.analysis import housekeeping
 from shared.errors import VenueUnavailable
 from shared.ledger import leases
 from shared.ledger.connection import Ledger
-from shared.market import candle_check, candles, crosscheck, gather, sentiment, serving
-from shared.market.candle_rows import COLUMNS, WINDOW
-from shared.market.gather import Gathered, SymbolInputs
+from shared.market import crosscheck, sentiment
+from shared.market.candles import candle_check, candle_store
+from shared.market.candles.candle_rows import COLUMNS, WINDOW
+from shared.market.gathering import gather, serving
+from shared.market.gathering.gather import Gathered, SymbolInputs
 from shared.market.sentiment import Sentiment
 from shared.market.types import TIMEFRAMES, Book, Quote
 from shared.run import Run
@@ -34,7 +36,7 @@ Venues = dict[str, FakeVenue]
 @pytest.fixture(autouse=True)
 def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that remembers nothing; no mood."""
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     quiet = Sentiment(NOW_MS, None, (), NOW_MS, ())
     monkeypatch.setattr(sentiment, "read", lambda run: quiet)
 
@@ -201,16 +203,16 @@ def test_after_a_redis_loss_the_history_gives_what_kraken_does_not_have_any_more
     assert housekeeping.keep_house(run)["candles_kept"] >= 5 * 719
     virtual_clock.advance(minutes=10)
     redis.Redis.from_url(redis_url).flushall()
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     after = ask(run, venue).by_symbol[SYMBOL].refreshed.windows
     assert len(after["1m"]) == 719 + 19 + 11
     assert after["1m"].closed_ms == clock.now_ms()
     assert set(np.diff(after["1m"].open_ms)) == {MINUTE}
     assert len(after["1d"]) >= 719 and list(after) == list(TIMEFRAMES)
     # What came from the ledger is in the cache again, the day that has not changed as well.
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     assert list(
-        candles.CandleStore(run.cache).read("kraken", [SYMBOL], clock.now_ms())[SYMBOL]
+        candle_store.CandleStore(run.cache).read("kraken", [SYMBOL], clock.now_ms())[SYMBOL]
     ) == list(TIMEFRAMES)
 
 
@@ -267,7 +269,7 @@ def test_candles_that_cannot_be_believed_are_refused_by_name(
     found = ask(run, first, second)
     assert found.by_symbol[SYMBOL].venue == "coinbase"
     assert named in found.missing_by_symbol[SYMBOL][0]
-    store = candles.CandleStore(run.cache)
+    store = candle_store.CandleStore(run.cache)
     assert store.read("binance", [SYMBOL], clock.now_ms()) == {SYMBOL: {}}
 
 
@@ -293,7 +295,7 @@ def test_a_flash_print_in_the_newest_candle_is_an_anomaly_and_in_no_window(
     assert anomaly is not None and anomaly.startswith(f"{timeframe} flash print low {price:g}")
     assert inputs.refreshed.windows[timeframe].low.min() > 10
     assert any(f"{timeframe}:flash print low" in note for note in inputs.missing)
-    kept = candles.CandleStore(run.cache).read("binance", [SYMBOL], NOW_MS)[SYMBOL]
+    kept = candle_store.CandleStore(run.cache).read("binance", [SYMBOL], NOW_MS)[SYMBOL]
     assert kept[timeframe].low.min() == price  # as the venue told it
 
 
@@ -322,5 +324,5 @@ def test_a_position_is_not_stopped_out_by_a_print(run: Run, virtual_clock: Virtu
     venue = healthy_venue()
     flash(venue, "1m", 0.0001, ago=2)
     ask(run, venue)
-    window = candles.window(run, "binance", SYMBOL, "1m")
+    window = candle_store.window(run, "binance", SYMBOL, "1m")
     assert window is not None and window.low.min() > 10

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shared.ledger.connection import Ledger
-from shared.market import history
-from shared.market.candle_rows import COLUMNS, WINDOW
+from shared.market.candles import history
+from shared.market.candles.candle_rows import COLUMNS, WINDOW
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 from tests.market.fakes import NOW_MS, as_candles, walk
 

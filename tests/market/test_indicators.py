@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deploy.research.indicator_reference import relative_difference, whole_series
-from shared.market import indicators, warmup
-from shared.market.candle_rows import WINDOW, sliced
+from shared.market.candles.candle_rows import WINDOW, sliced
+from shared.market.technical import indicators, warmup
 from shared.market.types import TIMEFRAMES, Candles
 from tests.market.fakes import as_candles, walk
 
@@ -348,7 +348,7 @@ def test_a_window_is_computed_once_and_a_correction_is_a_new_window() -> None:
 def test_talib_is_imported_without_pandas_and_pandas_can_be_imported_afterwards() -> None:
     script = (
         "import sys\n"
-        "from shared.market.talib_lean import functions\n"
+        "from shared.market.technical.talib_lean import functions\n"
         "functions()\n"
         "assert 'pandas' not in sys.modules and 'polars' not in sys.modules\n"
         "import pandas\n"

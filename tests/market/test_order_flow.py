@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DataUnavailable
-from shared.market import order_flow
+from shared.market.flow import order_flow
 from shared.market.types import PublicTrade
 from tests.market.fakes import NOW_MS
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shared.market import patterns
-from shared.market.candle_rows import sliced
+from shared.market.candles.candle_rows import sliced
 from shared.market.patterns import confidence, levels
 from shared.market.patterns import pivots as pivots_module
 from shared.market.patterns.pivots import LOOKBACK, SCALES_ATRS, Pivot, View, find_pivots, looked_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import DataUnavailable
-from shared.market.round_trip import cost_bps
+from shared.market.score.round_trip import cost_bps
 from shared.market.types import Book
 
 BOOK = Book(

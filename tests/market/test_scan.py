@@ -15,16 +15,11 @@ import pytest
 from shared.errors import LeaseLost
 from shared.ledger import leases, parameters, state
 from shared.ledger.connection import Ledger
-from shared.market import (
-    candle_upkeep,
-    candles,
-    entry_score,
-    gather,
-    indicators,
-    packing,
-    scan,
-    sentiment,
-)
+from shared.market import packing, scan, sentiment
+from shared.market.candles import candle_store, candle_upkeep
+from shared.market.gathering import gather
+from shared.market.score import entry_score
+from shared.market.technical import indicators
 from shared.market.types import TIMEFRAMES, Book, PublicTrade, Quote
 from shared.parameters import Parameters
 from shared.run import Export
@@ -38,7 +33,7 @@ Venues = dict[str, FakeVenue]
 @pytest.fixture(autouse=True)
 def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that remembers nothing; a mood that needs no network."""
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     monkeypatch.setattr(sentiment, "read", lambda run: mood())
 
 
@@ -121,7 +116,7 @@ def test_a_warm_minute_asks_for_what_is_new_and_looks_at_higher_timeframes_no_mo
     assert market(warm)["indicators"]["1h"] == market(cold)["indicators"]["1h"]
     assert market(warm)["indicators"]["1m"] != market(cold)["indicators"]["1m"]
     monkeypatch.setattr(indicators, "newest", indicators.Memo(indicators.compute))
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     again = market(scan.scan(run, venues)) | {"missing": []}  # it has seen these trades before
     assert again == market(warm) | {"missing": []}
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from deploy.cli.main import main
-from shared.market import candles, indicators
-from shared.market.memo import Memo
+from shared.market.candles import candle_store
+from shared.market.candles.memo import Memo
+from shared.market.technical import indicators
 from shared.market.types import Candles
 
 AT = "2025-05-20T12:00:00Z"
@@ -21,7 +22,7 @@ AT_MS = 1_747_742_400_000
 def _own_servers(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", redis_url)
-    candles._remembered.clear()
+    candle_store._remembered.clear()
 
 
 def test_the_simulated_market_is_printed_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:

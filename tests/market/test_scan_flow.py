@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from shared.ledger.connection import Ledger
-from shared.market import candles, scan, sentiment
+from shared.market import scan, sentiment
+from shared.market.candles import candle_store
 from shared.market.derivatives import reading
 from shared.run import Export, Run
 from tests.conftest import VirtualClock
@@ -18,7 +19,7 @@ from tests.market.gate_server import gate_server
 @pytest.fixture(autouse=True)
 def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that remembers nothing; a mood that needs no network."""
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     reading._remembered.clear()
     monkeypatch.setattr(sentiment, "read", lambda run: mood())
 

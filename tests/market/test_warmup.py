@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.market import warmup
-from shared.market.candle_rows import WINDOW
+from shared.market.candles.candle_rows import WINDOW
+from shared.market.technical import warmup
 
 
 def test_a_window_settles_every_indicator() -> None:

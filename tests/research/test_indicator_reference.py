@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from deploy.research.indicator_reference import compare, relative_difference
-from shared.market import indicators
-from shared.market.candle_rows import sliced
+from shared.market.candles.candle_rows import sliced
+from shared.market.technical import indicators
 from tests.market.fakes import as_candles, walk
 
 HISTORY = as_candles(walk(3_000, "1h", seed=2), "1h")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.ledger.connection import Ledger
-from shared.market import candles, packing, scan, sentiment
+from shared.market import packing, scan, sentiment
+from shared.market.candles import candle_store
 from shared.parameters import StrategyWeights
 from shared.signals import decide as decide_module
 from shared.signals import prompts
@@ -23,7 +24,7 @@ def scanned(
     ledger: Ledger, virtual_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Any, dict[str, Any]]:
     """A run and the scan of three healthy venues."""
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     monkeypatch.setattr(sentiment, "read", lambda run: mood())
     first = healthy_venue("binance")
     venues = {"binance": first, "kraken": FakeVenue("kraken", mid=first.mid)}

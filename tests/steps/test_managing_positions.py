@@ -13,7 +13,7 @@ from shared.execution.desk import Desk
 from shared.execution.types import EntryOrder
 from shared.ledger import positions, state
 from shared.ledger.connection import Ledger
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.risk import exits
 from shared.risk.manage import manage_exits
 from tests.conftest import VirtualClock
@@ -71,7 +71,7 @@ class Minutes:
 def minutes(
     ledger: Ledger, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Minutes:
-    monkeypatch.setattr(candles, "window", lambda run, venue, symbol, frame: None)
+    monkeypatch.setattr(candle_store, "window", lambda run, venue, symbol, frame: None)
     world = World(ledger, make_run(ledger))
     world.configure(VENUES="binance")
     world.transfer("binance", "USDT", 10_000, at=world.now() - timedelta(days=1))

@@ -11,7 +11,8 @@ from shared import clock
 from shared.execution.venues import registry
 from shared.ledger import leases
 from shared.ledger.connection import Ledger
-from shared.market import candles, sentiment
+from shared.market import sentiment
+from shared.market.candles import candle_store
 from steps.market_scanner import handler
 from tests.conftest import VirtualClock
 from tests.market.fakes import FakeVenue, healthy_venue, mood
@@ -46,7 +47,7 @@ def venue(
     primary = healthy_venue()
     monkeypatch.setattr(registry, "open_venues", lambda run: {"binance": primary})
     monkeypatch.setattr(sentiment, "read", lambda run: mood(clock.now_ms()))
-    candles._remembered.clear()
+    candle_store._remembered.clear()
     return primary
 
 

@@ -16,7 +16,7 @@ from shared.execution.exits.protecting import Protection
 from shared.execution.types import MarketRules, OrderResult
 from shared.ledger import positions, runs, state
 from shared.ledger.connection import Ledger
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.market.types import Candles, Quote
 from shared.risk import manage as manager
 from tests.conftest import VirtualClock
@@ -69,7 +69,7 @@ class FakeDesk:
 def desk(monkeypatch: pytest.MonkeyPatch) -> FakeDesk:
     made = FakeDesk()
     monkeypatch.setattr("shared.execution.desk.Desk.open", lambda run: made)
-    monkeypatch.setattr(candles, "window", lambda run, venue, symbol, frame: None)
+    monkeypatch.setattr(candle_store, "window", lambda run, venue, symbol, frame: None)
     return made
 
 
@@ -218,7 +218,7 @@ def test_a_dip_between_two_looks_triggers_the_stop(
         virtual_clock.advance(minutes=last_look_minutes_ago)
     dip = minutes([100, 97, 100], [101, 100, 101])  # three, two and one minute ago
     monkeypatch.setattr(
-        candles, "window", lambda run, venue, symbol, frame: dip if frame == "1m" else None
+        candle_store, "window", lambda run, venue, symbol, frame: dip if frame == "1m" else None
     )
     price(desk, 100)
     actions = manager.manage_exits(world.run, desk)  # type: ignore[arg-type]
@@ -249,7 +249,7 @@ def test_lost_momentum_on_the_hour(
     opens = clock.now_ms() - 3_600_000 * np.arange(len(close), 0, -1, dtype=np.int64)
     hourly = Candles(BTC, "1h", opens, close, close, close, close, np.ones(len(close)))
     monkeypatch.setattr(
-        candles, "window", lambda run, venue, symbol, frame: hourly if frame == "1h" else None
+        candle_store, "window", lambda run, venue, symbol, frame: hourly if frame == "1h" else None
     )
     price(desk, 100)
     manager.manage_exits(world.run, desk)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from shared import clock
 from shared.errors import LeaseLost
 from shared.ledger import state
 from shared.ledger.connection import Ledger
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.market.types import Candles
 from shared.risk.assess import assess
 from tests.conftest import VirtualClock
@@ -35,7 +35,7 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Independent hourly returns of 0.5 % for two symbols, as the cache would hold them."""
     generator = np.random.default_rng(7)
     known = {symbol: series(symbol, generator.normal(0, 0.005, 400)) for symbol in (BTC, ETH)}
-    monkeypatch.setattr(candles, "window", lambda run, venue, symbol, frame: known.get(symbol))
+    monkeypatch.setattr(candle_store, "window", lambda run, venue, symbol, frame: known.get(symbol))
     monkeypatch.setattr("shared.execution.venues.registry.open_venues", lambda run: {})
     return known
 

@@ -10,8 +10,8 @@ import numpy as np
 from deploy.local.market.store import CandleFile, path_of
 from shared.errors import DataUnavailable
 from shared.ledger.connection import Ledger
-from shared.market import history
-from shared.market.candle_rows import COLUMNS
+from shared.market.candles import history
+from shared.market.candles.candle_rows import COLUMNS
 from shared.market.types import TIMEFRAME_MS
 
 

@@ -139,7 +139,7 @@ def _import_all() -> None:
 
     import shared
     from shared.execution.venues.ccxt_loader import exchange_class
-    from shared.market import talib_lean
+    from shared.market.technical import talib_lean
 
     for module in pkgutil.walk_packages(shared.__path__, "shared."):
         importlib.import_module(module.name)

@@ -12,7 +12,7 @@ from deploy.research.patterns.experiment import JUDGED, Seen
 from deploy.research.patterns.measure import matches
 from deploy.research.patterns.plots import BLUE, GREEN, GREY, ORANGE, RED, spoken
 from shared import clock
-from shared.market.candle_rows import sliced
+from shared.market.candles.candle_rows import sliced
 from shared.market.patterns import KINDS
 from shared.market.types import Candles
 

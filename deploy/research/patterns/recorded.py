@@ -17,8 +17,8 @@ from deploy.research.patterns.episodes import WINDOW, Reports, episodes_of, repo
 from shared import clock
 from shared.errors import DataUnavailable
 from shared.market import patterns
-from shared.market.candle_rows import WINDOW as WINDOW_CANDLES
-from shared.market.candle_rows import from_rows
+from shared.market.candles.candle_rows import WINDOW as WINDOW_CANDLES
+from shared.market.candles.candle_rows import from_rows
 from shared.market.types import TIMEFRAME_MS, Candles
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from shared.market.candle_rows import sliced
+from shared.market.candles.candle_rows import sliced
 from shared.market.types import TIMEFRAME_MS, Candles
 
 STEPS = 12

@@ -13,8 +13,8 @@ from deploy.local.market.folder import Folder, folders, read_rows
 from deploy.research.score.labels import outcomes
 from deploy.research.score.plan import HOUR_MS, Plan, day
 from shared.errors import DataUnavailable
-from shared.market import features
-from shared.market.candle_rows import from_rows, roll_up
+from shared.market.candles.candle_rows import from_rows, roll_up
+from shared.market.score import features
 from shared.market.types import Candles
 
 Floats = NDArray[np.float64]

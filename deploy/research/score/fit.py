@@ -12,8 +12,8 @@ from deploy.research.score.folds import Rows, walk_forward
 from deploy.research.score.measures import log_loss
 from deploy.research.score.plan import Plan
 from shared.errors import DataUnavailable
-from shared.market.barrier import driftless_logit
-from shared.market.score_model import VOLATILITY_FEATURES
+from shared.market.score.barrier import driftless_logit
+from shared.market.score.score_model import VOLATILITY_FEATURES
 
 Floats = NDArray[np.float64]
 Costs = int | NDArray[np.int64]

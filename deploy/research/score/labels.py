@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.market.barrier import BPS, ExitRules
+from shared.market.score.barrier import BPS, ExitRules
 from shared.market.types import TIMEFRAME_MS, Candles
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ class Outcomes:
 
     Attributes:
         known: whether every candle up to the time stop is there.
-        won: the event of ``shared.market.barrier``; means nothing where not ``known``.
+        won: the event of ``shared.market.score.barrier``; means nothing where not ``known``.
         net_return: what the entry earned after costs, as a share of what was paid; NaN where
             not ``known``.
     """

@@ -20,7 +20,7 @@ from deploy.research.score.dataset import Dataset, build, read_hours, windows_of
 from deploy.research.score.fit import fit
 from deploy.research.score.plan import ALL_FEATURES, DAY_MS, FULL, Plan
 from shared.market import patterns
-from shared.market.candle_rows import closed_by, sliced
+from shared.market.candles.candle_rows import closed_by, sliced
 from shared.market.types import Candles
 
 PLAN = dataclasses.replace(FULL, every_hours=44, costs_an_entry=3, smallest_training=500)

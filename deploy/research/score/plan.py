@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.clock import from_ms
-from shared.market.barrier import ExitRules
-from shared.market.score_model import VOLATILITY_FEATURES
+from shared.market.score.barrier import ExitRules
+from shared.market.score.score_model import VOLATILITY_FEATURES
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -13,7 +13,7 @@ from deploy.research.score.dataset import Dataset
 from deploy.research.score.fit import Fitted, train
 from deploy.research.score.folds import Fold, Rows, purged, walk_forward
 from deploy.research.score.plan import Plan, day
-from shared.market.score_model import VOLATILITY_FEATURES
+from shared.market.score.score_model import VOLATILITY_FEATURES
 
 Floats = NDArray[np.float64]
 

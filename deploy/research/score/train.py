@@ -16,7 +16,7 @@ from deploy.research.score.judge import Judgement, judge
 from deploy.research.score.plan import Plan, day
 from deploy.research.score.predict import predict_history, predict_unseen
 from shared.errors import DataUnavailable
-from shared.market.score_model import SCHEMA, ScoreModel, identity
+from shared.market.score.score_model import SCHEMA, ScoreModel, identity
 from shared.market.types import Candles
 
 _DIGITS = 7

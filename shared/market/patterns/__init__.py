@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.market.memo import Memo
+from shared.market.candles.memo import Memo
 from shared.market.patterns import confidence, levels, shoulders, triangles
 from shared.market.patterns.confidence import MIN_CONFIDENCE, Coefficients, Features
 from shared.market.patterns.pivots import find_pivots, looked_at

@@ -18,8 +18,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.market.candle_rows import sliced
-from shared.market.talib_lean import functions
+from shared.market.candles.candle_rows import sliced
+from shared.market.technical.talib_lean import functions
 from shared.market.types import Candles
 
 LOOKBACK = 250

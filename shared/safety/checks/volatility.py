@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
-from shared.market import candles
+from shared.market.candles import candle_store
 from shared.run import Run
 from shared.safety.checks.base import Result, graded, unknown
 
@@ -73,8 +73,8 @@ def _measured(run: Run, pair: str, *, first: bool) -> tuple[float, int] | None:
             return None  # without a cache one symbol is asked for, to spare the venue
         venue = _primary(run)
     try:
-        hourly = candles.window(run, venue, pair, "1h")
-        daily = candles.window(run, venue, pair, "1d")
+        hourly = candle_store.window(run, venue, pair, "1h")
+        daily = candle_store.window(run, venue, pair, "1d")
     except (DataUnavailable, VenueError):
         return None  # named as missing in the check's detail
     if hourly is None or daily is None:

@@ -17,7 +17,7 @@ from deploy.research.patterns import recorded, report, shapes, tables
 from shared import clock
 from shared.errors import DataUnavailable
 from shared.market import patterns
-from shared.market.candle_rows import sliced
+from shared.market.candles.candle_rows import sliced
 from shared.market.types import Candles
 
 HOUR = 3_600_000

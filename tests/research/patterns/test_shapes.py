@@ -8,7 +8,7 @@ import pytest
 from deploy.research.patterns import shapes, walks
 from deploy.research.patterns.walks import ATR_LOG_PRICE
 from shared.market import patterns
-from shared.market.candle_rows import find_problem
+from shared.market.candles.candle_rows import find_problem
 
 
 @pytest.mark.parametrize("kind", shapes.KINDS)

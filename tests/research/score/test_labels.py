@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deploy.research.score.labels import outcomes
-from shared.market.barrier import ExitRules
-from shared.market.candle_rows import sliced
+from shared.market.candles.candle_rows import sliced
+from shared.market.score.barrier import ExitRules
 from shared.market.types import Candles
 from tests.research.score.market import hand_made
 

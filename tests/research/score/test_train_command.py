@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import EXIT_CONFIGURATION, EXIT_FAILED, main
-from shared.market.score_model import parse
+from shared.market.score.score_model import parse
 from tests.research.score.market import candles, write
 
 

@@ -15,10 +15,10 @@ from deploy.research.score.plan import QUICK
 from deploy.research.score.report import as_text, verdict
 from deploy.research.score.train import Trained, train_model
 from shared.errors import DataUnavailable
-from shared.market.candle_rows import sliced
-from shared.market.entry_score import Evidence, score
-from shared.market.features import Newest
-from shared.market.score_model import parse
+from shared.market.candles.candle_rows import sliced
+from shared.market.score.entry_score import Evidence, score
+from shared.market.score.features import Newest
+from shared.market.score.score_model import parse
 from shared.market.types import Candles
 from tests.research.score.market import END_MS, HOUR_MS, candles
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.market.memo import Memo
+from shared.market.candles.memo import Memo
 from shared.market.types import Candles
 
 MOST_TIMES = 2.0

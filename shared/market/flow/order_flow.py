@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.errors import DataUnavailable
 from shared.market import ages
-from shared.market.flow_state import (
+from shared.market.flow.flow_state import (
     BUY,
     COVERED_MS,
     LARGE_BUY,

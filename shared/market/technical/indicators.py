@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.market import warmup
-from shared.market.candle_rows import sliced
-from shared.market.memo import Memo
-from shared.market.talib_lean import functions
+from shared.market.candles.candle_rows import sliced
+from shared.market.candles.memo import Memo
+from shared.market.technical import warmup
+from shared.market.technical.talib_lean import functions
 from shared.market.types import TIMEFRAME_MS, Candles
 
 _YEAR_MS = 365 * 86_400_000  # crypto trades on every day of the year

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from shared.errors import DataUnavailable
 from shared.execution.venues.base import PublicVenue
-from shared.market.candle_rows import WINDOW, from_rows, roll_up
+from shared.market.candles.candle_rows import WINDOW, from_rows, roll_up
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 
 FINER: dict[str, str] = dict(zip(TIMEFRAMES[1:], TIMEFRAMES[:-1], strict=True))

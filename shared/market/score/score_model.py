@@ -11,12 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import ConfigurationError
-from shared.market.barrier import ExitRules
+from shared.market.score.barrier import ExitRules
 
 SCHEMA = 2
 COST_FEATURES = ("base_rate", "driftless_odds")
 """Made of the costs: ``base_rate`` is the log-odds of all training entries at these costs,
-``driftless_odds`` those of ``shared.market.barrier`` at the present volatility."""
+``driftless_odds`` those of ``shared.market.score.barrier`` at the present volatility."""
 
 VOLATILITY_FEATURES = (
     *COST_FEATURES,
@@ -144,4 +144,4 @@ def identity(document: dict[str, Any]) -> str:
 @functools.cache
 def shipped() -> ScoreModel:
     """The model that belongs to this version of the code."""
-    return parse((resources.files("shared.market") / _FILE).read_text(encoding="utf-8"))
+    return parse((resources.files("shared.market.score") / _FILE).read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.errors import DataUnavailable
-from shared.market.barrier import BPS
+from shared.market.score.barrier import BPS
 from shared.market.types import Book
 
 Levels = tuple[tuple[float, float], ...]

@@ -15,22 +15,16 @@ from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
 from shared.ledger import events
-from shared.market import (
-    candle_check,
-    candle_refresh,
-    candle_upkeep,
-    flash_prints,
-    history,
-    microstructure,
-    order_flow,
-)
-from shared.market.candle_source import Allowance
-from shared.market.candle_upkeep import Notes
-from shared.market.candles import CandleStore, Refreshed, Windows
-from shared.market.flash_prints import FlashPrint
-from shared.market.flow_state import Flow, fold
-from shared.market.flow_store import FlowStore
-from shared.market.history import Series
+from shared.market import microstructure
+from shared.market.candles import candle_check, candle_refresh, candle_upkeep, flash_prints, history
+from shared.market.candles.candle_source import Allowance
+from shared.market.candles.candle_store import CandleStore, Refreshed, Windows
+from shared.market.candles.candle_upkeep import Notes
+from shared.market.candles.flash_prints import FlashPrint
+from shared.market.candles.history import Series
+from shared.market.flow import order_flow
+from shared.market.flow.flow_state import Flow, fold
+from shared.market.flow.flow_store import FlowStore
 from shared.market.types import TIMEFRAMES, Book, PublicTrade
 from shared.run import Run
 

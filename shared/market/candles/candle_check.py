@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.execution.venues.base import PublicVenue
-from shared.market import candle_source
-from shared.market.candle_rows import COLUMNS, sliced
+from shared.market.candles import candle_source
+from shared.market.candles.candle_rows import COLUMNS, sliced
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 
 HIGHER = TIMEFRAMES[1:]

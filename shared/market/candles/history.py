@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shared.ledger.connection import Ledger, Row
-from shared.market.candle_rows import COLUMNS, WINDOW, find_problem, sliced
+from shared.market.candles.candle_rows import COLUMNS, WINDOW, find_problem, sliced
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 
 Series = tuple[str, str]

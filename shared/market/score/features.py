@@ -19,9 +19,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from shared.market.candle_rows import closed_by, is_stale, sliced
-from shared.market.memo import Memo
-from shared.market.talib_lean import functions
+from shared.market.candles.candle_rows import closed_by, is_stale, sliced
+from shared.market.candles.memo import Memo
+from shared.market.technical.talib_lean import functions
 from shared.market.types import TIMEFRAME_MS, Candles
 
 Floats = NDArray[np.float64]

@@ -19,8 +19,8 @@ from shared.execution.venues.base import PublicVenue
 from shared.execution.venues.clients import SIDE_BY_SIDE
 from shared.market import derivatives, microstructure, sentiment
 from shared.market.derivatives import Derivatives
+from shared.market.gathering.serving import SymbolInputs, serve
 from shared.market.sentiment import Sentiment
-from shared.market.serving import SymbolInputs, serve
 from shared.market.types import Quote
 from shared.run import Run
 

@@ -1,8 +1,8 @@
 """The AI score: the chance that a long entry now ends at its target, after costs.
 
-The event is the one of ``shared.market.barrier``. The chance comes from a logistic model that
+The event is the one of ``shared.market.score.barrier``. The chance comes from a logistic model that
 ``trading-loop train`` fits to recorded candles and judges on later ones; its file tells how good
-it is. Candles enter through ``shared.market.features``, the order book through the costs of a
+it is. Candles enter through ``shared.market.score.features``, the order book through the costs of a
 round trip. The contributions, intercept included, sum to the logit.
 
 A feature without a value contributes nothing, as if it were average, and is named; where the
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared.market.barrier import ExitRules, driftless_logit
-from shared.market.features import Newest
-from shared.market.score_model import (
+from shared.market.score.barrier import ExitRules, driftless_logit
+from shared.market.score.features import Newest
+from shared.market.score.score_model import (
     COST_FEATURES,
     VOLATILITY_FEATURES,
     ScoreModel,

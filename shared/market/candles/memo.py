@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shared.market.candle_rows import COLUMNS
+from shared.market.candles.candle_rows import COLUMNS
 from shared.market.types import Candles
 
 _MAX_SERIES = 512

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from shared.market.candle_rows import COLUMNS, WINDOW, find_problem
+from shared.market.candles.candle_rows import COLUMNS, WINDOW, find_problem
 from shared.market.types import TIMEFRAME_MS, Candles
 
 _HEADER = struct.Struct("<4sHHQI4x")  # 24 bytes, so that the columns stay aligned to 8

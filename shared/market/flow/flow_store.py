@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from shared.cache import Cache
-from shared.market.flow_state import COLUMNS, MINUTES, SIZE_BINS, Flow
+from shared.market.flow.flow_state import COLUMNS, MINUTES, SIZE_BINS, Flow
 
 _HEAD = struct.Struct("<4sI7q")
 _MAGIC = b"TLF1"

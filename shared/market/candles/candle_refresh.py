@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
-from shared.market import candle_check, candle_source
-from shared.market.candle_check import Difference
-from shared.market.candle_rows import is_stale, merged, roll_up
-from shared.market.candle_source import FINER, Allowance
+from shared.market.candles import candle_check, candle_source
+from shared.market.candles.candle_check import Difference
+from shared.market.candles.candle_rows import is_stale, merged, roll_up
+from shared.market.candles.candle_source import FINER, Allowance
 from shared.market.types import TIMEFRAME_MS, TIMEFRAMES, Candles
 
 Windows = dict[str, Candles]

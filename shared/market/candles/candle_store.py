@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from shared import clock
 from shared.cache import Cache
 from shared.execution.venues.base import PublicVenue
-from shared.market import candle_codec
-from shared.market.candle_refresh import Refreshed, Windows, fetch, refresh, take
-from shared.market.candle_rows import closed_by, is_stale
-from shared.market.candle_upkeep import Notes, notes_from_bytes, notes_to_bytes
-from shared.market.flash_prints import without_flash_prints
+from shared.market.candles import candle_codec
+from shared.market.candles.candle_refresh import Refreshed, Windows, fetch, refresh, take
+from shared.market.candles.candle_rows import closed_by, is_stale
+from shared.market.candles.candle_upkeep import Notes, notes_from_bytes, notes_to_bytes
+from shared.market.candles.flash_prints import without_flash_prints
 from shared.market.types import TIMEFRAMES, Candles
 from shared.run import Run
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
-from shared.market import candle_source
-from shared.market.candle_refresh import Refreshed
-from shared.market.candle_rows import WINDOW, gaps, merged
-from shared.market.candle_source import Allowance
+from shared.market.candles import candle_source
+from shared.market.candles.candle_refresh import Refreshed
+from shared.market.candles.candle_rows import WINDOW, gaps, merged
+from shared.market.candles.candle_source import Allowance
 from shared.market.types import TIMEFRAME_MS, Candles
 
 _MOST_TRIES = 3

@@ -1,0 +1,1 @@
+"""Candles from venues: checked, kept in Redis and in the ledger, brought up to date."""

@@ -1,0 +1,1 @@
+"""Who is in a hurry: public trades of a minute, and what they add up to over minutes."""

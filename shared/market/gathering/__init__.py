@@ -1,0 +1,1 @@
+"""All inputs of a scan, side by side and within one deadline."""

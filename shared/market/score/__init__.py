@@ -1,0 +1,1 @@
+"""The AI score: features, costs, the model, and what it says of an entry now."""

@@ -1,0 +1,1 @@
+"""Technical indicators of a window of candles, and how long each remembers its start."""
