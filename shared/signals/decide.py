@@ -94,6 +94,7 @@ def _blocks(scan: Mapping[str, Any], known: state.LedgerState) -> ensemble.Block
         open=frozenset(known.positions),
         cooling=known.cooling,
         unresolved=known.unresolved,
+        refused=known.refused,
         entries_code=None if trading == "ACTIVE" else f"STATE_{trading}",
     )
 

@@ -22,12 +22,14 @@ class Blocks:
         open: has an open tactical position; only such a symbol may be sold.
         cooling: a position closed within the cooldown.
         unresolved: an order is on its way or its fate is unknown.
+        refused: risk management refused to enter it a short time ago.
         entries_code: why no symbol at all may be entered, or ``None``.
     """
 
     open: frozenset[str]
     cooling: frozenset[str]
     unresolved: frozenset[str]
+    refused: frozenset[str] = frozenset()
     entries_code: str | None = None
 
 
@@ -125,6 +127,7 @@ def _entry_rejection(market: Market, parameters: Parameters, blocks: Blocks) -> 
         ("POSITION_OPEN", blocks.open),
         ("COOLDOWN", blocks.cooling),
         ("ORDER_UNRESOLVED", blocks.unresolved),
+        ("RISK_REFUSED", blocks.refused),
     ):
         if symbol in symbols:
             return code

@@ -18,6 +18,9 @@ from shared.signals.types import EarlierMacd, OpenPosition
 _RECENT_TRADES = 10
 _CORRELATION_HOURS = 72
 _MIN_COMMON_RETURNS = 24
+REFUSED_MINUTES = 15
+"""For so long a purchase that risk management has refused is not proposed again: the reason seldom
+goes away in a minute, and each proposal asks two models."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class LedgerState:
     pnl_quote: dict[str, Decimal]
     cooling: frozenset[str]
     unresolved: frozenset[str]
+    refused: frozenset[str] = frozenset()
     earlier_macd: dict[str, EarlierMacd] = field(default_factory=dict)
 
 
@@ -46,14 +50,22 @@ def read(ledger: Ledger, cooldown_minutes: int) -> LedgerState:
         "SELECT 'cooling' AS kind, symbol FROM positions WHERE pod = %(pod)s "
         "AND sleeve = 'tactical' AND closed_at > %(since)s "
         "UNION SELECT 'unresolved', symbol FROM intents WHERE pod = %(pod)s "
-        "AND state IN ('SENDING', 'UNKNOWN')",
-        {"pod": ledger.pod, "since": clock.now() - timedelta(minutes=cooldown_minutes)},
+        "AND state IN ('SENDING', 'UNKNOWN') "
+        "UNION SELECT 'refused', d.symbol FROM decisions d JOIN risk_checks r USING (decision_id) "
+        "WHERE d.pod = %(pod)s AND d.at > %(refused_since)s AND d.action = 'BUY' "
+        "AND NOT r.approved",
+        {
+            "pod": ledger.pod,
+            "since": clock.now() - timedelta(minutes=cooldown_minutes),
+            "refused_since": clock.now() - timedelta(minutes=REFUSED_MINUTES),
+        },
     )
     return LedgerState(
         positions={row["symbol"]: _position(row) for row in open_rows},
         pnl_quote={row["strategy"]: row["pnl_quote"] for row in pnl_rows},
         cooling=frozenset(r["symbol"] for r in blocked if r["kind"] == "cooling"),
         unresolved=frozenset(r["symbol"] for r in blocked if r["kind"] == "unresolved"),
+        refused=frozenset(r["symbol"] for r in blocked if r["kind"] == "refused"),
         earlier_macd=_earlier_macd(ledger),
     )
 

@@ -119,6 +119,33 @@ def test_what_the_ledger_knows_blocks_entries(
         assert final["reasoning"] == f"NO_CANDIDATE: {code}=1"
 
 
+@pytest.mark.parametrize(
+    ("minutes_ago", "approved", "code"),
+    [(14, False, "RISK_REFUSED"), (16, False, None), (14, True, None)],
+)
+def test_what_risk_refused_is_not_proposed_again_at_once(
+    ledger: Ledger, minutes_ago: int, approved: bool, code: str | None
+) -> None:
+    run = open_run(ledger, scan(market()))
+    at = clock.now() - timedelta(minutes=minutes_ago)
+    ledger.execute(
+        "INSERT INTO decisions (decision_id, pod, run_id, at, symbol, action, source, strategy, "
+        "confidence, size_fraction, mid_price, reasoning, inputs, model_calls) VALUES "
+        "('earlier', %s, %s, %s, 'BTC/USDT', 'BUY', 'ensemble', 'momentum', 0.9, 0.5, 100, '', "
+        "'{}', '[]')",
+        (ledger.pod, run.run_id, at),
+    )
+    ledger.execute(
+        "INSERT INTO risk_checks (decision_id, pod, at, approved, size_quote, exits, metrics, "
+        "reasoning, adjustments) VALUES ('earlier', %s, %s, %s, 0, '{}', '{}', '[]', '{}')",
+        (ledger.pod, at, approved),
+    )
+    final = decide(run)["finalDecision"]
+    assert final["action"] == ("BUY" if code is None else "HOLD")
+    if code is not None:
+        assert final["reasoning"] == f"NO_CANDIDATE: {code}=1"
+
+
 def test_realised_profit_by_strategy_is_read_from_trades(ledger: Ledger) -> None:
     position = _insert_position(ledger, "BTC/USDT", closed_minutes_ago=300)
     intent = _insert_intent(ledger, position, "BTC/USDT", "ACKNOWLEDGED")
