@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import main
-from deploy.local import manifest
+from deploy.local import manifest, servers
 from deploy.local.servers import PROJECT
 from deploy.local.wire import pipedream
 from deploy.local.wire.pipedream import KEY, ORG_ID, StandIn
@@ -105,6 +105,50 @@ def test_a_wrong_key_is_told_without_it(
     said = capsys.readouterr()
     assert "PIPEDREAM_API_KEY is wrong or was revoked" in said.err
     assert "canary" not in said.err + said.out
+
+
+def test_the_list_of_what_a_person_does_once_goes_on_where_it_was(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "DEFAULT_FOLDER", place.clone.parent / "local")
+
+    def init(*arguments: str) -> dict[str, dict[str, str]]:
+        code = main(["deploy", "init", "--json", *arguments])
+        found = json.loads(capsys.readouterr().out)
+        assert code == (1 if any(item["status"] == "open" for item in found) else 0)
+        return {item["name"]: item for item in found}
+
+    nothing = init()
+    assert nothing["key"]["status"] == "done"
+    assert nothing["workflow:trading_loop"]["lacking"] == "no clone was named"
+    clone = ("--clone", str(place.clone))
+    seen = init(*clone)
+    assert {n for n, item in seen.items() if item["status"] == "done"} == {
+        "key", "project", *(f"workflow:{name}" for name in place.stand_in.workflow_ids),
+    }  # fmt: skip
+    assert seen["accounts"]["lacking"] == (
+        "no account for postgresql, openai, anthropic, slack_bot"
+    )
+    names = ("postgresql", "openai", "anthropic", "slack_bot")
+    place.stand_in.accounts = [{"id": f"apn_{n}", "app": {"name_slug": n}} for n in names]
+    assert init(*clone)["accounts"]["status"] == "done"
+    place.stand_in.crons["trading_loop"] = "*/2 * * * *"
+    loop = init(*clone)["workflow:trading_loop"]
+    assert loop["lacking"] == "schedule: expected * * * * *, was */2 * * * *"
+    place.stand_in.crons["trading_loop"] = "* * * * *"
+    left = [n for n, item in init(*clone).items() if item["status"] == "open"]
+    assert {name.partition(":")[0] for name in left} == {"settings", "variables", "retention"}
+    confirmed = init(*clone, *(word for name in left for word in ("--confirm", name)))
+    assert {item["status"] for item in confirmed.values()} == {"done", "confirmed"}
+    assert {item["status"] for item in init(*clone).values()} == {"done", "confirmed"}
+
+
+def test_only_what_is_on_the_list_can_be_confirmed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "DEFAULT_FOLDER", place.clone.parent / "local")
+    assert main(["deploy", "init", "--confirm", "everything"]) == 2
+    assert "--confirm: expected one of accounts, key" in capsys.readouterr().err
 
 
 def test_bundles_are_written_and_checked(
