@@ -221,7 +221,7 @@ def _too_large(kib: int, limit_kib: int) -> str:
 
 
 def _resident_kib(pid: int) -> int:
-    """0 where the system does not tell; the worker's own figure is looked at in any case."""
+    """0 where the system does not tell: there no memory is limited."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KIB
     except (OSError, IndexError):

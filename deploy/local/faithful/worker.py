@@ -10,7 +10,6 @@ import importlib.util
 import io
 import json
 import os
-import resource
 import signal
 import socket
 import sys
@@ -86,8 +85,21 @@ def _serve(
                 "traceback": traceback.format_exc(),
             }
     done["printed"] = printed.getvalue()
-    done["peak_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    done["peak_kib"] = _peak_kib()
     return done
+
+
+def _peak_kib() -> int:
+    """The largest resident size of this program; 0 where the system does not tell.
+
+    ``ru_maxrss`` would count what the process was before it became this program: a copy of the
+    one that started it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _encoded(exported: JsonObject, returned: Any, namespace: str, exports: Any) -> dict[str, str]:

@@ -237,6 +237,14 @@ def test_a_run_that_takes_too_much_memory_is_killed(start: Start) -> None:
     assert "memory: expected at most 128 MiB" in str(failed.error)
 
 
+def test_what_the_engine_itself_holds_is_not_counted(start: Start) -> None:
+    held = bytearray(200 << 20)  # of this process; what it starts begins as a copy of it
+    platform = start("return 1")
+    assert run(platform).export_of("first") == 1
+    assert engine_of(platform).tallies["one"].peak_kib < 64 * 1024
+    assert len(held) == 200 << 20
+
+
 def test_a_warm_process_remembers_and_a_cold_one_does_not(
     start: Start, virtual_clock: VirtualClock
 ) -> None:
