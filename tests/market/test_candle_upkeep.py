@@ -126,7 +126,7 @@ def test_a_minute_without_a_trade_is_asked_for_once_and_then_only_named() -> Non
     result = begin(venue, SYMBOL, {}, NOW_MS)
     notes = keep_up(venue, result, {})
     assert venue.calls == [("candles", "1m", SYMBOL)]
-    assert candle_upkeep.lacking(result, notes) == ["1m:gaps=2 (the venue has none)"]
+    assert candle_upkeep.lacking(result, notes) == ["1m:gaps=2 (asked for, not to be had)"]
     again = keep_up(venue, result, notes)
     assert venue.calls == [] and again == notes
     # A later hole is a new question.
@@ -169,3 +169,20 @@ def test_a_page_is_as_long_as_the_venue_allows() -> None:
     assert candle_source.page_size("binance", "4h") == 1_000
     assert candle_source.page_size("somewhere", "1m") == 300
     assert TIMEFRAME_MS["4h"] // TIMEFRAME_MS[candle_source.FINER["4h"]] == 4
+
+
+def test_a_request_for_a_hole_that_fails_is_no_answer() -> None:
+    venue = long_venue("binance", 1_000)
+    whole = venue.rows["1m"]
+    lacking_minutes(venue, 30, 31)
+    result = begin(venue, SYMBOL, {}, NOW_MS)
+    venue.rows["1m"] = whole
+    notes = Notes()
+    for _ in range(2):
+        venue.broken = {"candles"}
+        notes = keep_up(venue, result, notes, requests=1)
+        assert candle_upkeep.lacking(result, notes) == ["1m:gaps=2"]
+    venue.broken = set()
+    notes = keep_up(venue, result, notes, requests=1)
+    assert gaps(result.windows["1m"]) == 0
+    assert notes["1m"].tries == 0

@@ -127,7 +127,7 @@ def lacking(refreshed: Refreshed, notes: Notes) -> list[str]:
             continue
         asked_ms = notes.get(timeframe, Note()).asked_ms
         open_question = len(_holes(window, asked_ms))
-        suffix = "" if open_question else " (the venue has none)"
+        suffix = "" if open_question else " (asked for, not to be had)"
         found.append(f"{timeframe}:gaps={count}{suffix}")
     return found
 
@@ -171,17 +171,19 @@ def _work(
 def _fill_hole(
     venue: PublicVenue, window: Candles, note: Note, now_ms: int
 ) -> tuple[Candles, Note]:
-    """Ask once for what is absent, oldest first; it counts as asked for whatever comes."""
+    """Ask for what is absent, oldest first. An answer settles it, whatever is in it; a request that
+    fails is made again by the next runs, up to ``_MOST_TRIES`` times."""
     step = TIMEFRAME_MS[window.timeframe]
     holes = _holes(window, note.asked_ms)
     first_ms = int(holes[0])
     page = candle_source.page_size(venue.name, window.timeframe)
     count = min((int(holes[-1]) - first_ms) // step + 1, page)
-    asked = replace(note, asked_ms=first_ms + count * step)
+    asked = replace(note, asked_ms=first_ms + count * step, tries=0)
     try:
         found = candle_source.since(venue, window.symbol, window.timeframe, first_ms, count, now_ms)
     except (DataUnavailable, VenueError):
-        return window, asked
+        tries = note.tries + 1
+        return window, asked if tries >= _MOST_TRIES else replace(note, tries=tries)
     return merged(found, window), asked
 
 
