@@ -74,8 +74,8 @@ class Judgement:
     observed_top: float
     timing_auc: float | None
     ranked_high: float
-    net_return_percent_ranked_high: float
-    observed_ranked_high: float
+    net_return_percent_ranked_high: float | None
+    observed_ranked_high: float | None
     reliability: list[Bin]
     by_symbol: list[Group]
     by_year: list[Group]
@@ -138,9 +138,9 @@ def judge(data: Dataset, predicted: Predicted, plan: Plan, seed: int) -> Judgeme
     )
 
 
-def _mean(values: NDArray[Any]) -> float:
-    """0 where there are none: a model without timing ranks nothing high."""
-    return float(values.mean()) if len(values) else 0.0
+def _mean(values: NDArray[Any]) -> float | None:
+    """``None`` where there are none: a model without timing ranks nothing high."""
+    return float(values.mean()) if len(values) else None
 
 
 def _like_volatility(predicted: Predicted) -> NDArray[np.int64]:

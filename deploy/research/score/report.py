@@ -71,9 +71,9 @@ def verdict(trained: Trained) -> Iterator[str]:
     )
     yield (
         f"Of the unseen entries {unseen.ranked_high:.1%} had a timing that ranks above the "
-        f"threshold. They earned {unseen.net_return_percent_ranked_high:+.3f} % each after costs "
-        f"(walk-forward {history.net_return_percent_ranked_high:+.3f} %), and "
-        f"{unseen.observed_ranked_high:.3f} of them came true ({unseen.observed:.3f} of all)."
+        f"threshold. They earned {_percent(unseen.net_return_percent_ranked_high)} each after "
+        f"costs (walk-forward {_percent(history.net_return_percent_ranked_high)}), and "
+        f"{_figure(unseen.observed_ranked_high)} of them came true ({unseen.observed:.3f} of all)."
     )
 
 
@@ -152,9 +152,9 @@ def _summary(stretches: Sequence[tuple[str, Judgement]]) -> list[str]:
         ("timing ranks high", [f"{j.ranked_high:.1%}" for _, j in stretches]),
         (
             "net return, timing high",
-            [f"{j.net_return_percent_ranked_high:+.3f} %" for _, j in stretches],
+            [_percent(j.net_return_percent_ranked_high) for _, j in stretches],
         ),
-        ("came true, timing high", [f"{j.observed_ranked_high:.3f}" for _, j in stretches]),
+        ("came true, timing high", [_figure(j.observed_ranked_high) for _, j in stretches]),
         ("came true, top tenth", [f"{j.observed_top:.3f}" for _, j in stretches]),
     ]
     return _table(("", *(name for name, _ in stretches)), [(name, *cells) for name, cells in rows])
@@ -192,3 +192,7 @@ def _interval(interval: Interval) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f} %"
