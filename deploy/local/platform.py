@@ -96,17 +96,19 @@ class Platform:
         segment = flow.segment
         results: list[StepResult] = []
         engine_run = self._engine.begin(run.workflow)
-        for step in run.workflow.steps[run.next_step :]:
-            results.append(self._run_step(step, run, engine_run, watch))
-            if results[-1].error is not None or flow.exit_reason is not None:
-                flow.pause = None
-                break
-            state.steps[step.namespace] = results[-1].exports_json
-            if flow.pause is not None:
-                break
-            self._leave_step(flow)
-            run.next_step += 1
-        self._engine.end(engine_run)
+        try:
+            for step in run.workflow.steps[run.next_step :]:
+                results.append(self._run_step(step, run, engine_run, watch))
+                if results[-1].error is not None or flow.exit_reason is not None:
+                    flow.pause = None
+                    break
+                state.steps[step.namespace] = results[-1].exports_json
+                if flow.pause is not None:
+                    break
+                self._leave_step(flow)
+                run.next_step += 1
+        finally:
+            self._engine.end(engine_run)  # also after Ctrl-C: a process must not be left behind
         seconds = watch.seconds()
         result = WorkflowResult(
             workflow=run.workflow.name,
