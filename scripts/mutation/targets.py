@@ -10,6 +10,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 GATE_TESTS = (
     "tests/risk/test_gate.py",
+    "tests/risk/test_gate_money.py",
+    "tests/risk/test_gate_orders.py",
     "tests/risk/test_gate_limits.py",
     "tests/risk/test_gate_facts.py",
 )

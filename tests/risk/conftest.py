@@ -18,3 +18,15 @@ def world(ledger: Ledger, virtual_clock: VirtualClock) -> World:
     built.transfer("binance", "USDT", 6000, at=funded_at)
     built.transfer("kraken", "USDT", 4000, at=funded_at)
     return built
+
+
+@pytest.fixture
+def position(world: World) -> int:
+    return world.position()
+
+
+@pytest.fixture
+def holding(world: World, position: int) -> int:
+    """One coin in the position, on binance."""
+    world.fill(position, 1)
+    return position

@@ -23,7 +23,7 @@ from shared.market.types import Book
 from shared.risk import gate, limits
 from shared.risk.facts import Facts
 from shared.risk.gate import Case
-from tests.risk.test_gate import judge
+from tests.risk.gate_bench import judge
 from tests.risk.world import BTC, ETH, World, dec, rules, ticket
 
 NOW = datetime(2025, 5, 6, 12, tzinfo=UTC)
