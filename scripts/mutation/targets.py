@@ -47,6 +47,10 @@ class Target:
 
 TARGETS = (
     Target("shared/risk/gate.py", GATE_TESTS),
+    *(
+        Target(f"shared/risk/controls/{name}.py", GATE_TESTS)
+        for name in ("case", "order", "prices", "money", "conduct")
+    ),
     Target("shared/risk/facts.py", GATE_TESTS),
     Target("shared/risk/limits.py", GATE_TESTS),
     Target("shared/execution/intents.py", (*SEND_TESTS, *RESOLVE_TESTS)),

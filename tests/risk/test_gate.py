@@ -18,7 +18,7 @@ from shared import clock
 from shared.errors import OrderDenied
 from shared.ledger import state
 from shared.market.types import Book
-from shared.risk import gate
+from shared.risk.controls.order import deny_unless_numbers
 from tests.risk.gate_bench import deny_change_during_check, judge, sale
 from tests.risk.world import BTC, ETH, World, book, dec, rules, ticket
 
@@ -76,13 +76,13 @@ def test_the_side_fits_the_purpose(world: World, position: int, purpose: Any, si
 )
 def test_numbers_that_are_none_never_pass(name: str, value: str) -> None:
     with pytest.raises(OrderDenied, match="ORDER_NUMBER"):
-        gate.deny_unless_numbers(ticket(**{name: Decimal(value)}))
+        deny_unless_numbers(ticket(**{name: Decimal(value)}))
 
 
 @pytest.mark.parametrize("value", [None, Decimal("NaN")])
 def test_a_stop_order_needs_its_stop_price(value: Decimal | None) -> None:
     with pytest.raises(OrderDenied, match="ORDER_"):
-        gate.deny_unless_numbers(sale(order_type="stop_limit", stop_price=value))
+        deny_unless_numbers(sale(order_type="stop_limit", stop_price=value))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0])

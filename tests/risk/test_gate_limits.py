@@ -21,8 +21,10 @@ from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 from shared.market.types import Book
 from shared.risk import gate, limits
+from shared.risk.controls import conduct
+from shared.risk.controls.case import Case
+from shared.risk.controls.order import deny_unless_state_allows
 from shared.risk.facts import Facts
-from shared.risk.gate import Case
 from tests.risk.gate_bench import judge
 from tests.risk.world import BTC, ETH, World, dec, rules, ticket
 
@@ -358,7 +360,7 @@ def test_the_last_order_of_a_minute_and_of_an_hour(purpose: str, last: tuple[int
 
 def test_a_rate_tells_what_the_order_would_make_of_it() -> None:
     with pytest.raises(OrderDenied, match="RATE_ORDERS: window=minute, after=21, limit=20"):
-        gate._rate(case(orders_last_minute=20))
+        conduct.rate(case(orders_last_minute=20))
 
 
 @pytest.mark.parametrize("window", ["minute", "hour"])
@@ -427,7 +429,7 @@ def test_limit_orders_only(changes: dict[str, Any], restricted: bool, code: str 
 
 def refusal(trading: TradingState, order: OrderTicket, purpose: Any) -> str | None:
     try:
-        gate.deny_unless_state_allows(trading, order, purpose)
+        deny_unless_state_allows(trading, order, purpose)
     except OrderDenied as denied:
         return denied.code
     return None

@@ -13,7 +13,7 @@ from shared import clock
 from shared.execution.rounding import ceil_to, floor_to
 from shared.execution.types import MarketRules
 from shared.ledger.connection import Ledger
-from shared.risk.gate import STOP_LIMIT_OFFSET_PERCENT
+from shared.risk.controls.prices import STOP_LIMIT_OFFSET_PERCENT
 
 STOP_TOLERANCE_BPS = Decimal(10)
 """A stop may rest this much lower than was decided before it is replaced: each replacement leaves

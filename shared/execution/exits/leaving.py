@@ -16,8 +16,8 @@ from shared.execution.types import OrderResult
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events
 from shared.ledger.connection import Row
+from shared.risk.controls.prices import MAX_EXIT_COLLAR_PERCENT, STOP_LIMIT_OFFSET_PERCENT
 from shared.risk.facts import RUN_LIMIT
-from shared.risk.gate import MAX_EXIT_COLLAR_PERCENT, STOP_LIMIT_OFFSET_PERCENT
 from shared.run import Run
 
 _IN_VAIN_WITHIN = timedelta(minutes=15)

@@ -13,7 +13,7 @@ from shared import clock
 from shared.execution.types import OrderTicket
 from shared.ledger import state
 from shared.ledger.connection import Ledger, Row
-from shared.risk.gate import MAX_ORDERS_PER_MINUTE
+from shared.risk.controls.conduct import MAX_ORDERS_PER_MINUTE
 
 MAX_POSITION_QUOTE = Decimal(100)  # the configuration's default
 

@@ -1,0 +1,105 @@
+"""What an order is by itself: allowed by the state, made of numbers, for a market it fits."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from shared.errors import OrderDenied
+from shared.execution.types import OrderTicket, Purpose
+from shared.ledger.state import TradingState
+from shared.risk.controls.case import Case
+
+
+def deny_unless_state_allows(trading: TradingState, ticket: OrderTicket, purpose: Purpose) -> None:
+    """A halt lets nothing through but what shrinks a position (C31)."""
+    expected = {"entry": ("buy",), "exit": ("sell",), "protect": ("sell",)}
+    if ticket.side not in expected.get(purpose, ("buy", "sell")):
+        raise OrderDenied("ORDER_SIDE", purpose=purpose, side=ticket.side)
+    if trading.state == "HALTED" and purpose not in ("exit", "protect"):
+        raise OrderDenied("STATE_HALTED", purpose=purpose, reason=trading.reason)
+    if trading.state != "ACTIVE" and ticket.side != "sell":
+        raise OrderDenied(f"STATE_{trading.state}", purpose=purpose, reason=trading.reason)
+    if trading.limit_orders_only and ticket.order_type == "market" and ticket.side == "buy":
+        raise OrderDenied("STATE_LIMIT_ORDERS_ONLY", order_type=ticket.order_type)
+
+
+def deny_unless_numbers(ticket: OrderTicket) -> None:
+    """Every number of the ticket is finite and above zero (C02)."""
+    numbers = {"quantity": ticket.quantity, "limit_price": ticket.limit_price}
+    if ticket.order_type in ("stop_limit", "stop_market"):
+        if ticket.stop_price is None:
+            raise OrderDenied("ORDER_STOP_PRICE", stop_price=None)
+        numbers["stop_price"] = ticket.stop_price
+    for name, value in numbers.items():
+        if not (isinstance(value, Decimal) and value.is_finite() and value > 0):
+            raise OrderDenied("ORDER_NUMBER", field=name, value=value)
+
+
+def names(case: Case) -> None:
+    """The ticket, its rules, its book and its position speak of the same market (C15)."""
+    ticket, rules = case.ticket, case.rules
+    if (rules.venue, rules.symbol, case.book.symbol) != (
+        ticket.venue,
+        ticket.symbol,
+        ticket.symbol,
+    ):
+        raise OrderDenied("MARKET_MISMATCH", ticket=ticket.symbol, rules=rules.symbol)
+    if case.facts.position_symbol != ticket.symbol:
+        raise OrderDenied(
+            "POSITION_MISMATCH", ticket=ticket.symbol, position=case.facts.position_symbol
+        )
+
+
+def allow_list(case: Case) -> None:
+    """New risk only in the universe and on its venues. What is held may always be sold (C15)."""
+    if not case.new_risk:
+        return
+    if case.ticket.symbol not in case.buyable:
+        raise OrderDenied("SYMBOL_NOT_ALLOWED", symbol=case.ticket.symbol)
+    if case.ticket.venue not in case.config.venues:
+        raise OrderDenied("VENUE_NOT_ALLOWED", venue=case.ticket.venue)
+
+
+def grid(case: Case) -> None:
+    """Quantity and notional are ones that the venue accepts (C12)."""
+    ticket, rules = case.ticket, case.rules
+    if not (rules.quantity_step > 0 and rules.price_tick > 0):
+        raise OrderDenied("RULES_NUMBER", step=rules.quantity_step, tick=rules.price_tick)
+    if ticket.quantity % rules.quantity_step != 0:
+        raise OrderDenied("QUANTITY_STEP", quantity=ticket.quantity, step=rules.quantity_step)
+    for price in (ticket.limit_price, ticket.stop_price):
+        if price is not None and price % rules.price_tick != 0:
+            raise OrderDenied("PRICE_TICK", price=price, tick=rules.price_tick)
+    if ticket.quantity < rules.min_quantity:
+        raise OrderDenied("QUANTITY_MINIMUM", quantity=ticket.quantity, minimum=rules.min_quantity)
+    if case.notional_quote < rules.min_notional:
+        raise OrderDenied(
+            "NOTIONAL_MINIMUM", notional=case.notional_quote, minimum=rules.min_notional
+        )
+
+
+def self_match(case: Case) -> None:
+    """No order of ours rests on the other side at a price that would meet this one (C16).
+
+    A stop meets nobody when it is placed, and a stop that rests meets nobody either.
+    """
+    if case.facts.opposing and not case.is_stop:
+        raise OrderDenied("ORDER_SELF_MATCH", orders=case.facts.opposing)
+
+
+def holding(case: Case) -> None:
+    """A sale is at most what the position holds on the venue and no other sale claims (C17).
+
+    A stop of which nobody knows whether it rests keeps no exit back: if it does rest, it has locked
+    what the exit would sell, and the venue itself refuses the exit.
+    """
+    if case.new_risk:
+        return
+    held = case.facts.held_on_venue or Decimal(0)
+    claimed = case.facts.pending_sell_quantity
+    if case.purpose == "exit":
+        claimed -= case.facts.unknown_stop_quantity
+    if case.ticket.quantity > held - claimed:
+        raise OrderDenied(
+            "HOLDING_EXCEEDED", quantity=case.ticket.quantity, held=held, in_flight=claimed
+        )
