@@ -33,6 +33,8 @@ VenueName = Literal["binance", "binanceus", "coinbase", "kraken"]
 TradingMode = Literal["paper", "live", "simulated"]
 AUTO = "AUTO"
 """In place of symbols: the loop chooses them."""
+OTHERS = "OTHERS"
+"""Among the core weights: the symbols of the universe that have no weight of their own."""
 
 
 def _split(value: object) -> object:
@@ -50,6 +52,25 @@ def _check_feed(url: str) -> str:
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.password:
         raise ValueError(f"expected https addresses without user names, was {url}")
     return url
+
+
+def _weights(value: object) -> object:
+    """``BTC:40,ETH:30`` as pairs of a name and its percent."""
+    parts = _split(value)
+    if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
+        return parts
+    pairs = [part.rpartition(":") for part in parts]
+    return tuple((name.strip().upper(), weight.strip()) for name, _, weight in pairs)
+
+
+def _check_weights(weights: tuple[tuple[str, Decimal], ...]) -> tuple[tuple[str, Decimal], ...]:
+    names = [name for name, _ in weights]
+    total = sum((weight for _, weight in weights), Decimal(0))
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected each name once, was {','.join(names)}")
+    if total > 100:
+        raise ValueError(f"expected at most 100 percent together, was {total}")
+    return weights
 
 
 def _upper(value: object) -> object:
@@ -107,6 +128,18 @@ class Config(BaseModel):
     daily_loss_percent: Percent = Decimal(5)
     correlation_limit: Ratio = 0.7
     kelly_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    # The core sleeve: held at target weights, beside the tactical sleeve that trades on signals.
+    # The limits above bind the tactical sleeve; OTHERS stands for the rest of the universe.
+    core_sleeve_percent: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(0)
+    core_weights: Annotated[
+        tuple[tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,10}$")], Percent], ...],
+        BeforeValidator(_weights),
+        AfterValidator(_check_weights),
+        Field(min_length=1, max_length=20),
+    ] = (("BTC", Decimal(40)), ("ETH", Decimal(30)), ("SOL", Decimal(15)), (OTHERS, Decimal(15)))
+    core_stop_percent: Annotated[Decimal, Field(gt=0, lt=100)] = Decimal(20)
+    rebalance_band_percent: Annotated[Decimal, Field(ge=1, le=50)] = Decimal(5)
 
     # Trading parameters
     min_sharpe_ratio: Annotated[float, Field(ge=-10, le=10)] = 1.5
@@ -246,6 +279,7 @@ PROFILES: dict[str, dict[str, str]] = {
         "AI_CONFIDENCE_THRESHOLD": "0.6",
         "STOP_LOSS_PERCENT": "3",
         "TAKE_PROFIT_PERCENT": "8",
+        "CORE_SLEEVE_PERCENT": "20",
     },
 }
 """What a profile changes. A variable that is set by hand wins over its profile."""

@@ -60,6 +60,12 @@ def test_the_specifications_values_are_taken_and_are_the_defaults() -> None:
         ({"MAX_DRAWDOWN_PERCENT": "30"}, ["MAX_DRAWDOWN_PERCENT <= DRAWDOWN_ALERT_PERCENT", "30"]),
         ({"MAX_POSITON_SIZE": "5"}, ["MAX_POSITON_SIZE", "did you mean MAX_POSITION_SIZE?"]),
         ({"MAX_POSITIONS": "0", "LOG_LEVEL": "loud"}, ["MAX_POSITIONS", "LOG_LEVEL"]),
+        ({"CORE_SLEEVE_PERCENT": "101"}, ["CORE_SLEEVE_PERCENT", "'101'", "100"]),
+        ({"CORE_WEIGHTS": "BTC:60,ETH:41"}, ["CORE_WEIGHTS", "at most 100 percent", "101"]),
+        ({"CORE_WEIGHTS": "BTC:60,btc:10"}, ["CORE_WEIGHTS", "each name once", "BTC,BTC"]),
+        ({"CORE_WEIGHTS": "BTC:0"}, ["CORE_WEIGHTS", "'BTC:0'", "greater than 0"]),
+        ({"CORE_WEIGHTS": "BTC"}, ["CORE_WEIGHTS", "'BTC'"]),
+        ({"CORE_WEIGHTS": "BTC:half"}, ["CORE_WEIGHTS", "'BTC:half'"]),
         ({"SIMULATED_WIRE_URL": "http://10.0.0.1:80"}, ["SIMULATED_WIRE_URL", "this machine"]),
         (
             {"SIMULATED_WIRE_URL": "http://127.0.0.1:80", "ENABLE_LIVE_TRADING": "true"},
@@ -94,6 +100,13 @@ def test_a_profile_changes_defaults_and_a_variable_wins_over_it() -> None:
     loaded = config.load({"PROFILE": "aggressive", "MAX_POSITIONS": "7"})
     assert loaded.max_position_size == Decimal(500)
     assert loaded.max_positions == 7
+
+
+def test_core_weights_are_pairs_of_a_name_and_its_percent() -> None:
+    loaded = config.load({"CORE_WEIGHTS": " btc : 50, OTHERS:12.5"})
+    assert loaded.core_weights == (("BTC", Decimal(50)), ("OTHERS", Decimal("12.5")))
+    assert config.Config().core_sleeve_percent == 0
+    assert config.load({"PROFILE": "aggressive"}).core_sleeve_percent == 20
 
 
 def test_the_profiles_hold_only_valid_settings() -> None:
