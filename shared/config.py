@@ -31,6 +31,8 @@ Percent = Annotated[Decimal, Field(gt=0, le=100)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 VenueName = Literal["binance", "binanceus", "coinbase", "kraken"]
 TradingMode = Literal["paper", "live", "simulated"]
+MAX_EXIT_SCALE = Decimal("2.5")
+"""How many times the configured distances exits may lie away where they scale with volatility."""
 AUTO = "AUTO"
 """In place of symbols: the loop chooses them."""
 OTHERS = "OTHERS"
@@ -149,6 +151,10 @@ class Config(BaseModel):
     trailing_activation_percent: Percent = Decimal(3)
     trailing_distance_percent: Percent = Decimal(1)
     time_stop_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 24
+    # Fixed: the percentages above as they are. Volatility: 0.5 to 2.5 times as far, as the symbol
+    # swings; what a position risks stays the same.
+    exit_scaling: Literal["fixed", "volatility"] = "fixed"
+    average_down: bool = True  # once below -2 %, only where the stop lies more than twice as far
     twap_slices: Annotated[int, Field(ge=1, le=60)] = 10
     twap_interval_seconds: Annotated[int, Field(ge=60, le=3600)] = 60
     price_collar_bps: Annotated[Decimal, Field(gt=0, le=1000)] = Decimal(50)
@@ -201,6 +207,19 @@ class Config(BaseModel):
                 "MAX_DRAWDOWN_PERCENT <= DRAWDOWN_ALERT_PERCENT <= DRAWDOWN_HALT_PERCENT: "
                 f"expected ascending values, was {tiers[0]}, {tiers[1]}, {tiers[2]}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _scaled_stops_are_prices(self) -> Config:
+        if self.exit_scaling == "fixed":
+            return self
+        for name in ("stop_loss_percent", "trailing_distance_percent"):
+            percent = getattr(self, name)
+            if percent * MAX_EXIT_SCALE >= 100:
+                raise ValueError(
+                    f"{name.upper()}: expected less than {100 / MAX_EXIT_SCALE:f} where "
+                    f"EXIT_SCALING is volatility, was {percent}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import config
-from shared.errors import DataUnavailable
 from shared.ledger.positions import Position
 from shared.market.types import Quote
-from shared.risk import exits
 from shared.risk.adjustments import plan_pyramid
 from shared.risk.exit_rules import Momentum, Seen, decide_exit, raised_stop
 
@@ -152,21 +149,6 @@ def test_a_stop_never_loosens(highs: list[Decimal]) -> None:
             assert stop < highest
             held = dataclasses.replace(held, stop_price=stop)
         held = dataclasses.replace(held, high_water_price=highest)
-
-
-def test_exits_of_the_defaults() -> None:
-    made = exits.for_entry(config.load({}), Decimal(50_000), 1_746_489_600_000)
-    assert made.stop_price == 49_000
-    assert made.target_price == 52_500
-    assert made.trailing_activation_price == 51_500
-    assert made.trailing_distance_percent == 1
-    assert made.time_stop_at == datetime(2025, 5, 7, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("mid", ["0", "-1", "NaN", "Infinity"])
-def test_exits_need_a_price(mid: str) -> None:
-    with pytest.raises(DataUnavailable):
-        exits.for_entry(config.load({}), Decimal(mid), 0)
 
 
 @settings(max_examples=80)
