@@ -7,18 +7,17 @@ as failed, so that the next minute is not locked out.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared import BUILD, cache, clock, config
+from shared import BUILD, cache, clock, config, instance
 from shared.calls import CallLog
 from shared.config import Config
 from shared.errors import ConfigurationError, DataUnavailable, LeaseLost, LedgerUnavailable
 from shared.ledger import leases, runs, universes
-from shared.ledger.connection import Ledger, connect
+from shared.ledger.connection import Ledger
 from shared.ledger.universes import Universe
 
 Export = dict[str, Any]
@@ -117,8 +116,10 @@ def run_step(
 
 def _open(pd: Any, workflow: str, step: str, *, first: bool) -> Run | str:
     """The run of this step, or the reason why there is nothing to do."""
-    settings = config.load(os.environ, pd.inputs)
-    ledger = open_ledger(settings)
+    opened = instance.opened(pd, workflow=workflow)
+    if isinstance(opened, str):
+        return opened
+    settings, ledger = opened
     context = _trigger(pd)
     if first:
         claimed = _claim(ledger, workflow, context)
@@ -146,20 +147,6 @@ def _open(pd: Any, workflow: str, step: str, *, first: bool) -> Run | str:
         steps=dict(pd.steps),
         _universe=None if universe is None else (settings, universe),
     )
-
-
-def open_ledger(settings: config.Config) -> Ledger:
-    """The ledger that the configuration names.
-
-    Raises:
-        ConfigurationError: ``DATABASE_URL`` is not set and no account is connected.
-        LedgerUnavailable: it does not answer.
-    """
-    if settings.database_url is None:
-        raise ConfigurationError(
-            "DATABASE_URL: expected a PostgreSQL address or a connected account, was not set"
-        )
-    return connect(settings.database_url.get_secret_value(), settings.pod)
 
 
 def _trigger(pd: Any) -> dict[str, Any]:

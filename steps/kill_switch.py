@@ -2,8 +2,8 @@
 
 import os
 
-from shared import config
-from shared.run import Export, open_ledger
+from shared import config, instance
+from shared.run import Export
 from shared.safety import kill
 
 
@@ -13,6 +13,6 @@ def handler(pd: "pipedream") -> Export:
     settings = config.load(os.environ, pd.inputs)
     response = kill.authorise(settings, event["headers"])
     if response is None:
-        response = kill.pull(open_ledger(settings), event["body"])
+        response = kill.pull(instance.ledger_of(pd, settings), event["body"])
     pd.respond({"status": response.status, "body": response.body})
     return {"status": response.status, **response.body}

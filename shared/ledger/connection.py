@@ -34,6 +34,10 @@ class Ledger:
         self._depth = 0
         self.pod = pod
 
+    def of_pod(self, pod: str) -> Ledger:
+        """The same ledger on behalf of another pod."""
+        return Ledger(self._connection, pod)
+
     def query(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows, as dictionaries.
 

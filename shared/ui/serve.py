@@ -10,14 +10,18 @@ import hmac
 import os
 from typing import Any
 
-from shared import config
+from shared import config, instance
 from shared.config import Config
 from shared.errors import LedgerUnavailable
-from shared.run import Export, open_ledger
+from shared.instance import open_ledger
+from shared.run import Export
 from shared.ui import dashboard, page
 
 _REFRESH_SECONDS = {"simulated": 5, "paper": 60, "live": 60}
 """On Pipedream each load costs a credit, on this machine none."""
+
+
+_UNREACHABLE = "The ledger cannot be reached. Trading stops until it can be.\n"
 
 
 def respond(pd: Any) -> Export:
@@ -26,10 +30,21 @@ def respond(pd: Any) -> Export:
     401 without the token where one is configured, 403 for live trading without one, 503 while
     the ledger cannot be reached.
     """
-    settings = config.load(os.environ, pd.inputs)
-    response = answer(settings, pd.steps["trigger"]["event"])
+    event = pd.steps["trigger"]["event"]
+    # Tokens are the project's, so that a stranger is refused before the ledger is asked.
+    response = _refusal(config.load(os.environ, pd.inputs), event) or _of_instance(pd, event)
     pd.respond(response)
     return {"status": response["status"]}
+
+
+def _of_instance(pd: Any, event: dict[str, Any]) -> dict[str, Any]:
+    try:
+        opened = instance.opened(pd)
+    except LedgerUnavailable:
+        return _text(503, _UNREACHABLE)
+    if isinstance(opened, str):
+        return _text(410, f"{opened}\n")
+    return answer(opened[0], event)
 
 
 def answer(settings: Config, event: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +55,7 @@ def answer(settings: Config, event: dict[str, Any]) -> dict[str, Any]:
     try:
         model = dashboard.gather(open_ledger(settings), settings)
     except LedgerUnavailable:
-        return _text(503, "The ledger cannot be reached. Trading stops until it can be.\n")
+        return _text(503, _UNREACHABLE)
     if event["query"].get("format") == "json":
         headers = page.headers() | {"Content-Type": "application/json"}
         return {"status": 200, "headers": headers, "body": dashboard.as_json(model)}

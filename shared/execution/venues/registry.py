@@ -18,9 +18,10 @@ from shared.execution.venues.paper import PaperVenue
 from shared.execution.venues.paper_matching import PAPER_PREFIX
 from shared.execution.venues.traffic import Traffic
 from shared.execution.venues.venue_time import VenueTime
+from shared.instance import open_ledger
 from shared.ledger import events
 from shared.ledger.connection import Ledger
-from shared.run import Run, open_ledger
+from shared.run import Run
 
 
 def open_venues(run: Run) -> dict[str, Venue]:

@@ -9,7 +9,7 @@ from shared.safety.checks.base import Result, Status, graded, unknown, worst
 from shared.safety.facts import Calls, Facts
 
 MAX_API_FAILURES = 5
-SCHEMA_VERSION = 7  # the newest of shared/ledger/migrations; a test holds the two together
+SCHEMA_VERSION = 9  # the newest of shared/ledger/migrations; a test holds the two together
 RUN_MAX_AGE = timedelta(minutes=5)
 STATEMENT_WARNING_MS, STATEMENT_CRITICAL_MS = 250.0, 1_000.0
 LATENCY_WARNING_MS = 2_000.0

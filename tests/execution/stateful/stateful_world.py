@@ -20,7 +20,7 @@ from interruptions import Interruption, Killed, PointedLedger
 from stateful_venue import BASE, QUOTE, THIRD, THIRD_MID, StatefulVenue
 from wire_checks import WireChecks
 
-from shared import clock
+from shared import clock, instance
 from shared import run as frame
 from shared.errors import TradingLoopError
 from shared.execution.desk import Desk
@@ -239,7 +239,9 @@ class World:
         }.items():  # fmt: skip
             patch.setenv(name, value)
         patch.delenv("REDIS_URL", raising=False)
-        patch.setattr(frame, "open_ledger", lambda _: PointedLedger(self.ledger, self.interruption))
+        patch.setattr(
+            instance, "open_ledger", lambda _: PointedLedger(self.ledger, self.interruption)
+        )
         patch.setattr(Desk, "open", lambda run: Desk(run, self.venues))
 
 
