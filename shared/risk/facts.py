@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 from shared import clock
 from shared.execution.types import OrderTicket
@@ -39,8 +40,12 @@ WITH pending AS MATERIALIZED (
     WHERE i.pod = %(pod)s AND i.sent_at > %(now)s - interval '1 hour'
       AND o.filled_quantity > recorded.quantity
 ),
+own AS MATERIALIZED (
+    SELECT sleeve FROM positions WHERE pod = %(pod)s AND position_id = %(position_id)s
+),
 held AS MATERIALIZED (
-    SELECT p.position_id, p.symbol, bought.quantity, coalesce(quoted.mid, bought.entry) AS mid
+    SELECT p.position_id, p.symbol, p.sleeve = (SELECT sleeve FROM own) AS same_sleeve,
+           bought.quantity, coalesce(quoted.mid, bought.entry) AS mid
     FROM positions p
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END
@@ -56,7 +61,7 @@ held AS MATERIALIZED (
     ) AS quoted ON true
     WHERE p.pod = %(pod)s AND p.closed_at IS NULL
 )
-SELECT h.*, p.*, o.*,
+SELECT h.*, p.*, o.*, (SELECT sleeve FROM own) AS sleeve,
     (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,
     (SELECT quantity FROM position_holdings
      WHERE position_id = %(position_id)s AND venue = %(venue)s) AS held_on_venue,
@@ -68,17 +73,23 @@ SELECT h.*, p.*, o.*,
         AS other_venue_mids
 FROM (
     SELECT max(symbol) FILTER (WHERE position_id = %(position_id)s) AS position_symbol,
-           coalesce(sum(quantity) FILTER (WHERE symbol = %(symbol)s), 0) AS symbol_held_quantity,
-           coalesce(sum(quantity * mid) FILTER (WHERE symbol <> %(symbol)s), 0)
+           coalesce(sum(quantity) FILTER (WHERE same_sleeve AND symbol = %(symbol)s), 0)
+               AS symbol_held_quantity,
+           coalesce(sum(quantity * mid) FILTER (WHERE same_sleeve AND symbol <> %(symbol)s), 0)
                AS others_held_quote,
-           count(*) FILTER (WHERE position_id <> %(position_id)s) AS other_positions
+           coalesce(sum(quantity * mid) FILTER (WHERE NOT same_sleeve), 0)
+               AS other_sleeve_held_quote,
+           count(*) FILTER (WHERE same_sleeve AND position_id <> %(position_id)s)
+               AS other_positions
     FROM held
 ) h
 CROSS JOIN (
-    SELECT coalesce(sum(notional) FILTER (WHERE buys AND symbol = %(symbol)s), 0)
+    SELECT coalesce(sum(notional) FILTER (WHERE buys AND same_sleeve AND symbol = %(symbol)s), 0)
                AS symbol_pending_buy_quote,
-           coalesce(sum(notional) FILTER (WHERE buys AND symbol <> %(symbol)s), 0)
+           coalesce(sum(notional) FILTER (WHERE buys AND same_sleeve AND symbol <> %(symbol)s), 0)
                AS others_pending_buy_quote,
+           coalesce(sum(notional) FILTER (WHERE buys AND NOT same_sleeve), 0)
+               AS other_sleeve_pending_buy_quote,
            coalesce(sum(notional) FILTER (WHERE buys AND venue = %(venue)s), 0)
                AS venue_pending_buy_quote,
            count(*) FILTER (WHERE unresolved AND symbol = %(symbol)s) AS unresolved,
@@ -93,7 +104,9 @@ CROSS JOIN (
                  AND side <> %(side)s AND order_type NOT IN ('stop_limit', 'stop_market')
                  AND CASE WHEN buys THEN limit_price >= %(limit_price)s
                           ELSE limit_price <= %(limit_price)s END) AS opposing
-    FROM (SELECT *, side = 'buy' AS buys, quantity * limit_price AS notional FROM pending) q
+    FROM (SELECT pending.*, side = 'buy' AS buys, quantity * limit_price AS notional,
+                 p.sleeve = (SELECT sleeve FROM own) AS same_sleeve
+          FROM pending JOIN positions p USING (position_id)) q
 ) p
 CROSS JOIN (
     SELECT count(*) AS orders_last_hour,
@@ -114,6 +127,9 @@ class Facts:
     ``None`` where the ledger holds nothing on the subject; the gate decides what that means.
 
     Attributes:
+        sleeve: of the order's position. ``symbol_`` and ``others_`` are of this sleeve, of the
+            order's symbol and of all others; ``other_sleeve_`` is everything in the other sleeve.
+        other_positions: of this sleeve.
         unknown_stop_quantity: of ``pending_sell_quantity``, what belongs to protective stops that
             may or may not rest: their run has heard no answer, or is dead.
         stops_last_hour, stops_last_minute: how many of the orders were protective stops.
@@ -121,11 +137,14 @@ class Facts:
 
     run_started_at: datetime | None
     position_symbol: str | None
+    sleeve: Literal["tactical", "core"] | None
     symbol_held_quantity: Decimal
     others_held_quote: Decimal
+    other_sleeve_held_quote: Decimal
     other_positions: int
     symbol_pending_buy_quote: Decimal
     others_pending_buy_quote: Decimal
+    other_sleeve_pending_buy_quote: Decimal
     venue_pending_buy_quote: Decimal
     unresolved: int
     pending_sell_quantity: Decimal

@@ -22,6 +22,7 @@ from tests.risk.world import BTC, ETH, World, dec, make_run, ticket
 PENDING = (
     "symbol_pending_buy_quote",
     "others_pending_buy_quote",
+    "other_sleeve_pending_buy_quote",
     "venue_pending_buy_quote",
     "unresolved",
     "pending_sell_quantity",
@@ -110,6 +111,21 @@ def test_an_order_under_way_counts(
     assert some(ask(world, position), PENDING) == counts
     give_to_another_pod(world)
     assert some(ask(world, position), PENDING) == {}
+
+
+def test_buys_under_way_count_by_sleeve(world: World, position: int) -> None:
+    core, eth = world.position(sleeve="core"), world.position(ETH, sleeve="core")
+    place(world, core, state="UNKNOWN", quantity=1, limit_price=7)
+    place(world, eth, symbol=ETH, quantity=1, limit_price=11, **OPEN)
+    found = ask(world, position)
+    assert (found.symbol_pending_buy_quote, found.others_pending_buy_quote) == (0, 0)
+    assert found.other_sleeve_pending_buy_quote == 18
+    assert found.venue_pending_buy_quote == 18  # the cash is the same
+    assert found.unresolved == 1  # and so is the symbol
+    seen_by_core = ask(world, core)
+    assert seen_by_core.symbol_pending_buy_quote == 7
+    assert seen_by_core.others_pending_buy_quote == 11
+    assert seen_by_core.other_sleeve_pending_buy_quote == 0
 
 
 @pytest.mark.parametrize("order", [{"state": "UNKNOWN"}, OPEN])
@@ -211,7 +227,9 @@ def test_what_the_symbol_and_the_others_hold(world: World, position: int) -> Non
     world.fill(position, 3)
     world.fill(position, 1, side="sell")
     world.ledger.execute("UPDATE fills SET fee_cost = 0.1, fee_currency = 'BTC' WHERE side = 'buy'")
-    world.fill(world.position(sleeve="core"), 4, venue="kraken")  # the symbol in another position
+    core = world.position(sleeve="core")
+    world.fill(core, 4, venue="kraken", price=20)  # the symbol in the other sleeve
+    world.fill(world.position("SOL/USDT", sleeve="core"), 1, symbol="SOL/USDT", price=30)
     eth = world.position(ETH)
     world.fill(eth, 5, symbol=ETH, price=10)
     show(world, "binance", ETH, bid=12, ask=14)
@@ -219,9 +237,15 @@ def test_what_the_symbol_and_the_others_hold(world: World, position: int) -> Non
     world.position("SOL/USDT", closed_at=clock.now(), close_reason="stop")
     found = ask(world, position)
     assert found.position_symbol == BTC
-    assert found.symbol_held_quantity == Decimal("5.9")  # 3 - 0.1 - 1 + 4
+    assert found.sleeve == "tactical"
+    assert found.symbol_held_quantity == Decimal("1.9")  # 3 - 0.1 - 1
     assert found.others_held_quote == 65  # 5 at 13, the higher of the two mids
-    assert found.other_positions == 2
+    assert found.other_sleeve_held_quote == 110  # 4 at 20, 1 at 30
+    assert found.other_positions == 1
+    seen_by_core = ask(world, core)
+    assert (seen_by_core.sleeve, seen_by_core.symbol_held_quantity) == ("core", 4)
+    assert (seen_by_core.others_held_quote, seen_by_core.other_positions) == (30, 1)
+    assert seen_by_core.other_sleeve_held_quote == 65 + Decimal("1.9") * 100
     assert ask(world, position, ticket(symbol=ETH)).symbol_held_quantity == 5
 
 

@@ -39,8 +39,27 @@ class Case:
         return self.ticket.side == "buy"
 
     @property
+    def bid(self) -> Decimal:
+        return as_decimal(self.book.bids[0][0])
+
+    @property
+    def ask(self) -> Decimal:
+        return as_decimal(self.book.asks[0][0])
+
+    @property
     def mid(self) -> Decimal:
-        return (as_decimal(self.book.bids[0][0]) + as_decimal(self.book.asks[0][0])) / 2
+        return (self.bid + self.ask) / 2
+
+    @property
+    def expects_second_source(self) -> bool:
+        """Whether a symbol has to be priced by two venues at least.
+
+        Not where one venue is configured, nor where a person lets the universe take symbols that
+        only one of several lists.
+        """
+        config = self.config
+        alone_is_allowed = config.chooses_symbols and config.universe_backup_venues == 0
+        return len(config.venues) > 1 and not alone_is_allowed
 
     @property
     def notional_quote(self) -> Decimal:
@@ -56,6 +75,28 @@ class Case:
         """What the symbol would hold after this order and every order still under way."""
         held = self.facts.symbol_held_quantity * self.mid
         return held + self.facts.symbol_pending_buy_quote + self.notional_quote
+
+    @property
+    def sleeve_exposure_quote(self) -> Decimal:
+        """The same of the whole sleeve that the order belongs to."""
+        others = self.facts.others_held_quote + self.facts.others_pending_buy_quote
+        return others + self.symbol_exposure_quote
+
+    @property
+    def total_exposure_quote(self) -> Decimal:
+        """The same of both sleeves."""
+        facts = self.facts
+        elsewhere = facts.other_sleeve_held_quote + facts.other_sleeve_pending_buy_quote
+        return elsewhere + self.sleeve_exposure_quote
+
+    @property
+    def new_tactical_risk(self) -> bool:
+        """New risk under the tactical sleeve's limits: all but a buy for the core sleeve."""
+        return self.new_risk and self.facts.sleeve != "core"
+
+    @property
+    def new_core_risk(self) -> bool:
+        return self.new_risk and self.facts.sleeve == "core"
 
     @property
     def worth_quote(self) -> Decimal:

@@ -6,20 +6,21 @@ from shared import clock
 from shared.errors import OrderDenied
 from shared.risk import limits
 from shared.risk.controls.case import Case
+from shared.risk.core import targets
 
 MAX_EQUITY_AGE_MS = 10 * 60_000
 
 
 def position_size(case: Case) -> None:
-    """Held and under way in the symbol stays within MAX_POSITION_SIZE (C03, C07)."""
+    """Held and under way in the tactical symbol stays within MAX_POSITION_SIZE (C03, C07)."""
     limit = case.config.max_position_size
-    if case.new_risk and case.symbol_exposure_quote > limit:
+    if case.new_tactical_risk and case.symbol_exposure_quote > limit:
         raise OrderDenied("POSITION_SIZE", after=case.symbol_exposure_quote, limit=limit)
 
 
 def position_share(case: Case) -> None:
-    """Held and under way in the symbol stays within its percentage of equity (C03)."""
-    if not case.new_risk:
+    """Held and under way in the tactical symbol stays within its percentage of equity (C03)."""
+    if not case.new_tactical_risk:
         return
     limit = case.worth_quote * case.config.position_size_percent / 100
     if case.symbol_exposure_quote > limit:
@@ -27,20 +28,34 @@ def position_share(case: Case) -> None:
 
 
 def gross(case: Case) -> None:
-    """All positions and orders together stay within their number of full sizes, and in equity."""
+    """The tactical sleeve stays within its number of full sizes, both together in the equity."""
     if not case.new_risk:
         return
-    others = case.facts.others_held_quote + case.facts.others_pending_buy_quote
-    after = others + case.symbol_exposure_quote
-    limit = min(case.config.max_positions * case.config.max_position_size, case.worth_quote)
-    if after > limit:
-        raise OrderDenied("EXPOSURE_GROSS", after=after, limit=limit)
+    sizes = case.config.max_positions * case.config.max_position_size
+    if case.new_tactical_risk and case.sleeve_exposure_quote > sizes:
+        raise OrderDenied("EXPOSURE_GROSS", after=case.sleeve_exposure_quote, limit=sizes)
+    if case.total_exposure_quote > case.worth_quote:
+        raise OrderDenied("EXPOSURE_GROSS", after=case.total_exposure_quote, limit=case.worth_quote)
+
+
+def core_weight(case: Case) -> None:
+    """A core symbol stays within its target weight and the band, the sleeve within its share."""
+    if not case.new_core_risk:
+        return
+    config, worth = case.config, case.worth_quote
+    sleeve = worth * config.core_sleeve_percent / 100
+    limit = sleeve * targets.limit_percent(config, case.buyable, case.ticket.symbol) / 100
+    if case.symbol_exposure_quote > limit:
+        raise OrderDenied("CORE_WEIGHT", after=case.symbol_exposure_quote, limit=limit)
+    widest = sleeve + worth * config.rebalance_band_percent / 100
+    if case.sleeve_exposure_quote > widest:
+        raise OrderDenied("CORE_SLEEVE", after=case.sleeve_exposure_quote, limit=widest)
 
 
 def position_count(case: Case) -> None:
-    """The order's own position is within MAX_POSITIONS (C07)."""
+    """The order's own tactical position is within MAX_POSITIONS (C07)."""
     count = case.facts.other_positions + 1
-    if case.new_risk and count > case.config.max_positions:
+    if case.new_tactical_risk and count > case.config.max_positions:
         raise OrderDenied("POSITION_COUNT", after=count, limit=case.config.max_positions)
 
 
