@@ -128,8 +128,11 @@ class Config(BaseModel):
     max_positions: Annotated[int, Field(ge=1, le=100)] = 5
     position_size_percent: Percent = Decimal(2)
     daily_loss_percent: Percent = Decimal(5)
+    max_weekly_loss_percent: Percent = Decimal(10)
     correlation_limit: Ratio = 0.7
     kelly_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+    # Share of equity that a paper pod may spend on a trade whose odds nobody has measured yet
+    paper_probe_percent: Annotated[Decimal, Field(ge=0, le=2)] = Decimal("0.5")
 
     # The core sleeve: held at target weights, beside the tactical sleeve that trades on signals.
     # The limits above bind the tactical sleeve; OTHERS stands for the rest of the universe.

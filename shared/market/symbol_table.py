@@ -14,7 +14,7 @@ from shared.market.gathering.gather import Gathered, SymbolInputs
 from shared.market.packing import Market
 from shared.market.score import entry_score, features, round_trip
 from shared.market.score.barrier import ExitRules
-from shared.market.score.entry_score import Score
+from shared.market.score.entry_score import Odds, Score
 from shared.market.technical import indicators
 from shared.market.types import Quote
 
@@ -110,15 +110,26 @@ def _scores(scored: Score | None) -> dict[str, Any]:
     Rounded before the rank is compared with the threshold, so that the export tells why.
     """
     if scored is None:
-        return {"ai_score": None, "ai_score_rank": None, "contributions": {}, "calibrated": False}
+        return {
+            "ai_score": None,
+            "ai_score_rank": None,
+            "odds": None,
+            "contributions": {},
+            "calibrated": False,
+        }
     return {
         "ai_score": packing.compact(scored.value),
         "ai_score_rank": packing.compact(scored.rank),
         "ai_score_at_ms": scored.at_ms,
+        "odds": None if scored.odds is None else _odds(scored.odds),
         "contributions": {name: round(part, 5) for name, part in scored.contributions.items()},
         "calibrated": scored.calibrated,
         "uncalibrated_because": scored.uncalibrated_because,
     }
+
+
+def _odds(odds: Odds) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in vars(odds).items()}
 
 
 def _seen(

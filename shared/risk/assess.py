@@ -18,11 +18,15 @@ from shared.ledger import equity, parameters, state
 from shared.ledger.connection import json
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
-from shared.risk import context, exits, kelly, limits, measures, portfolio, sizing
+from shared.risk import context, exits, gaps, kelly, limits, measures, portfolio, probe, sizing
 from shared.risk.context import Exposure
+from shared.risk.exits import EntryExits
 from shared.run import Export, Run
 
 Decision = dict[str, Any]
+
+BOOK_SHARE = Decimal("0.1")
+"""Of the depth within 50 bps: a position that the book can take back at once, ten times over."""
 
 
 @dataclass
@@ -115,16 +119,19 @@ def _buy(run: Run, decision: Decision) -> Answer:
     exposure = context.exposure(run, hourly)
     odds = _odds(run, decision)
     volatility = portfolio.volatility_annualised_percent(returns[symbol])
-    stake = _stake(run, decision, trading, standing, odds, volatility)
-    sized = sizing.size(stake, _caps(run, symbol, exposure, stake.worth_quote))
+    scales = run.config.exit_scaling == "volatility"
+    ratio = exits.volatility_ratio(hourly[symbol]) if scales else None
+    planned = exits.for_entry(run.config, mid, clock.now_ms(), volatility_ratio=ratio)
+    stake = _stake(run, decision, trading, standing, odds, volatility, planned)
+    sized = sizing.size(stake, _caps(run, symbol, exposure, standing, stake, planned))
     metrics = measures.of_trade(run, symbol, sized.size_quote, exposure, returns, stake, odds)
     refused = _portfolio_refusals(run, sized.size_quote, metrics, stake.worth_quote)
     approved = sized.size_quote > 0 and not refused
     return Answer(
         approved,
         sized.size_quote if approved else Decimal(0),
-        exits.as_export(exits.for_entry(run.config, mid, clock.now_ms())),
-        metrics,
+        exits.as_export(planned),
+        metrics | {"size_bound_by": sized.bound_by},
         [*sized.reasons, *refused],
         sized.adjustments,
     )
@@ -174,7 +181,7 @@ def _odds(run: Run, decision: Decision) -> kelly.Odds:
     return kelly.odds(
         run.config,
         context.history(run),
-        evidence=kelly.evidence(decision["ai_score_rank"], decision["confidence"]),
+        measured=decision["odds"],
         model_win_probability=decision["win_probability"],
         model_win_loss_ratio=decision["win_loss_ratio"],
     )
@@ -187,14 +194,18 @@ def _stake(
     standing: Standing,
     odds: kelly.Odds,
     volatility: float,
+    planned: EntryExits,
 ) -> sizing.Stake:
     worth = standing.worth_quote
     if worth is None or worth <= 0:
         raise OrderDenied("EQUITY_MISSING", pod=run.config.pod)
     return sizing.Stake(
         worth_quote=worth,
-        kelly=kelly.kelly_fraction(odds.win_probability, odds.win_loss_ratio),
+        kelly=odds.kelly,
         kelly_share=run.config.kelly_fraction,
+        trust=odds.trust,
+        probe_quote=probe.quote(run.config, odds, worth),
+        stop_scale=float(run.config.stop_loss_percent / planned.stop_distance_percent),
         size_multiplier=parameters.current(run.ledger).values.size_multiplier,
         size_factor=trading.size_factor,
         decision_size=float(decision["size"]),
@@ -202,18 +213,34 @@ def _stake(
     )
 
 
-def _caps(run: Run, symbol: str, exposure: Exposure, worth: Decimal) -> dict[str, Decimal]:
+def _caps(
+    run: Run,
+    symbol: str,
+    exposure: Exposure,
+    standing: Standing,
+    stake: sizing.Stake,
+    planned: EntryExits,
+) -> dict[str, Decimal]:
     """What each limit leaves for this symbol, in quote currency."""
-    config = run.config
-    held = Decimal(repr(exposure.held_quote.get(symbol, 0.0)))
-    taken = held + exposure.pending_quote.get(symbol, Decimal(0))
-    pending = sum(exposure.pending_quote.values(), Decimal(0))
-    gross = min(config.max_positions * config.max_position_size, worth)
+    config, worth = run.config, stake.worth_quote
+    tactical = exposure.tactical_quote
+    taken, under_way = tactical.get(symbol, Decimal(0)), sum(tactical.values(), Decimal(0))
+    pending = sum(exposure.tactical_pending_quote.values(), Decimal(0))
     return {
         "POSITION_SIZE": config.max_position_size - taken,
         "POSITION_SHARE": worth * config.position_size_percent / 100 - taken,
-        "EXPOSURE_GROSS": gross - exposure.gross_quote,
-        "BALANCE": context.cash_quote(run) - pending,
+        "EXPOSURE_TACTICAL": config.max_positions * config.max_position_size - under_way,
+        "EXPOSURE_GROSS": worth - exposure.gross_quote,
+        "BALANCE": context.cash_quote(run) - sum(exposure.pending_quote.values(), Decimal(0)),
+        "BOOK_DEPTH": context.book_depth_quote(run, symbol) * BOOK_SHARE,
+        "GAP": gaps.cap_quote(
+            config,
+            standing,
+            worth_quote=worth,
+            held_loss_quote=gaps.held_loss_quote(exposure.open_positions, exposure.prices),
+            pending_quote=pending,
+            stop_distance_percent=planned.stop_distance_percent,
+        ),
     }
 
 

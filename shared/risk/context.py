@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ from shared import clock
 from shared.errors import DataUnavailable, VenueUnavailable
 from shared.ledger import positions
 from shared.ledger.positions import Position
+from shared.market import packing
 from shared.market.candles import candle_store
 from shared.market.types import Candles
 from shared.risk.kelly import History
@@ -25,13 +27,37 @@ class Exposure:
     """What is held and under way. Money in quote currency.
 
     Attributes:
-        held_quote: by symbol, at the newest hourly close.
-        pending_quote: by symbol, what parents that buy may still take.
+        prices: newest hourly close by symbol.
+        pending_quote: by symbol, what parents that buy may still take; ``tactical_pending_quote``
+            those of the tactical sleeve.
     """
 
     open_positions: list[Position]
-    held_quote: dict[str, float]
+    prices: dict[str, float]
     pending_quote: dict[str, Decimal]
+    tactical_pending_quote: dict[str, Decimal]
+
+    @property
+    def held_quote(self) -> dict[str, float]:
+        """What is held by symbol, both sleeves together."""
+        return self._held(self.open_positions)
+
+    @property
+    def tactical_quote(self) -> dict[str, Decimal]:
+        """Held and under way in the tactical sleeve, by symbol."""
+        tactical = [p for p in self.open_positions if p.sleeve == "tactical"]
+        taken = {s: Decimal(repr(value)) for s, value in self._held(tactical).items()}
+        for symbol, pending in self.tactical_pending_quote.items():
+            taken[symbol] = taken.get(symbol, Decimal(0)) + pending
+        return taken
+
+    def _held(self, positions: Iterable[Position]) -> dict[str, float]:
+        held: dict[str, float] = {}
+        for position in positions:
+            if position.is_held:
+                worth = float(position.quantity) * self.prices[position.symbol]
+                held[position.symbol] = held.get(position.symbol, 0.0) + worth
+        return held
 
     @property
     def committed_quote(self) -> dict[str, float]:
@@ -63,22 +89,25 @@ def history(run: Run) -> History:
 
 def exposure(run: Run, closes: dict[str, Candles]) -> Exposure:
     """Open positions at the newest closes, and what working parents may still buy."""
-    found = positions.open_positions(run.ledger)
-    held: dict[str, float] = {}
-    for position in found:
-        if position.is_held:
-            price = float(closes[position.symbol].close[-1])
-            held[position.symbol] = held.get(position.symbol, 0) + float(position.quantity) * price
     rows = run.ledger.query(
-        "SELECT w.symbol, sum(greatest(w.quantity - coalesce(f.quantity, 0), 0) "
-        "* w.decision_mid) AS quote FROM parent_orders w LEFT JOIN LATERAL ("
+        "SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical, "
+        "sum(greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid) AS quote "
+        "FROM parent_orders w JOIN positions p USING (position_id) LEFT JOIN LATERAL ("
         "  SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id) "
         "  WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id"
         ") f ON true WHERE w.pod = %s AND w.state = 'WORKING' AND w.side = 'buy' "
-        "GROUP BY w.symbol",
+        "GROUP BY w.symbol, is_tactical",
         (run.ledger.pod,),
     )
-    return Exposure(found, held, {row["symbol"]: row["quote"] for row in rows})
+    pending: dict[str, Decimal] = {}
+    for row in rows:
+        pending[row["symbol"]] = pending.get(row["symbol"], Decimal(0)) + row["quote"]
+    return Exposure(
+        open_positions=positions.open_positions(run.ledger),
+        prices={symbol: float(series.close[-1]) for symbol, series in closes.items()},
+        pending_quote=pending,
+        tactical_pending_quote={r["symbol"]: r["quote"] for r in rows if r["is_tactical"]},
+    )
 
 
 def cash_quote(run: Run) -> Decimal:
@@ -90,6 +119,23 @@ def cash_quote(run: Run) -> Decimal:
     if row is None or row["amount"] is None:
         raise DataUnavailable(f"balances: expected {run.config.quote_currency}, found none")
     return Decimal(row["amount"]) * _CASH_MARGIN
+
+
+def book_depth_quote(run: Run, symbol: str) -> Decimal:
+    """What the thinner side of the symbol's book holds within 50 bps, as the scanner saw it.
+
+    Bids count like asks: whatever is bought has to be sold again.
+
+    Raises:
+        DataUnavailable: this minute's scan knows no book of the symbol.
+    """
+    scan = run.export_of("market_scanner")
+    for market in packing.unpack(scan["signals"]):
+        book = market["microstructure"] if market["symbol"] == symbol else None
+        if book is not None:
+            depth = book["depth_50bps_quote"]
+            return Decimal(repr(float(min(depth["bid"], depth["ask"]))))
+    raise DataUnavailable(f"{symbol} book depth: expected the scan of this run to know it")
 
 
 def hourly_candles(run: Run, symbols: set[str]) -> dict[str, Candles]:

@@ -1,29 +1,33 @@
-"""The Kelly fraction, and an honest guess at the odds that go into it.
+"""The Kelly fraction, the odds that go into it, and how far these can be trusted.
 
 Kelly, "A New Interpretation of Information Rate" (1956): ``f = (p (b + 1) - 1) / b``, with ``p``
-the chance to win and ``b`` the average win over the average loss.
+the chance to win and ``b`` the average win over the average loss. A trade wins where anything is
+left after costs; target, stop and time stop are three ways to end, and both averages count all
+of them.
 
-Where ``p`` comes from. The prior is the break-even win rate ``1 / (b + 1)`` of the configured
-exits after costs: it claims no edge at all, and by it alone every size is zero. A fresh ledger
-has no trades to say otherwise, so the present evidence (the AI score's rank, as far as the
-decision is confident) shifts the prior's mean, by at most ``MAX_SHIFT``. That shift is an
-assumption, not a measurement: it lets a new pod begin with small positions, and it has the weight
-of ``PRIOR_TRADES`` trades only, so that the pod's own results overrule it. A win probability or a
-ratio from a model can lower what comes out, never raise it.
+Where ``p`` and ``b`` come from. The prior is what entries of such an AI score have earned in
+recordings that the score's model did not know (``shared.market.score``): it has the weight of
+``PRIOR_TRADES`` trades, and the pod's own closed trades are counted beside it, so that a hundred
+of them overrule it. Without a measured prior the break-even chance of the configured exits stands
+in for it, which stakes nothing. An opinion of a model can lower what comes out, never raise it.
+
+How far they can be trusted. The full fraction is right only for a known ``p``. For an estimate
+with the deviation ``s`` it is multiplied by ``z^2 / (1 + z^2)`` with ``z = (p - q) / s`` and the
+break-even chance ``q = 1 / (b + 1)`` (Baker and McHale, "Optimal Betting Under Parameter
+Uncertainty: Improving the Kelly Criterion", Decision Analysis 10, 2013).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.config import Config
 
 PRIOR_TRADES = 20.0
-MAX_SHIFT = 0.05
-_SHIFT_PER_EVIDENCE = 0.2  # evidence of 0.75 and more asks for the whole shift
 ROUND_TRIP_COST_PERCENT = 0.3  # taker fees of 10 bps both ways and 5 bps of slippage each
-MINIMUM_OUTCOMES = 20  # closed trades before the realised ratio replaces the configured one
+_ONE_SIDED_95 = 1.6448536269514722
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,46 @@ class History:
 
 @dataclass(frozen=True)
 class Odds:
-    """Chance to win and average win over average loss, with what they were made of."""
+    """Chance to win and average win over average loss, with what they were made of.
+
+    Attributes:
+        prior_win_probability: before the pod's own trades.
+        prior: ``measured`` by the score's model, or ``break_even`` where it is not known.
+        trades: closed ones of the pod that were counted.
+        deviation: of ``win_probability`` as an estimate.
+        model_objects: whether a model's own win probability is no better than break-even.
+    """
 
     win_probability: float
     win_loss_ratio: float
-    prior_mean: float
+    prior_win_probability: float
+    prior: str
     trades: int
+    deviation: float
+    model_objects: bool = False
+
+    @property
+    def break_even_probability(self) -> float:
+        return break_even_probability(self.win_loss_ratio)
+
+    @property
+    def kelly(self) -> float:
+        return kelly_fraction(self.win_probability, self.win_loss_ratio)
+
+    @property
+    def trust(self) -> float:
+        """What estimation error leaves of the fraction: 0 without an edge, towards 1 beyond it."""
+        edge = self.win_probability - self.break_even_probability
+        if edge <= 0:
+            return 0.0
+        squared = (edge / self.deviation) ** 2
+        return squared / (1 + squared)
+
+    @property
+    def may_have_an_edge(self) -> bool:
+        """Whether the 95 % bound of the win probability lies above break-even."""
+        bound = self.win_probability + _ONE_SIDED_95 * self.deviation
+        return bound > self.break_even_probability
 
 
 def kelly_fraction(win_probability: float, win_loss_ratio: float) -> float:
@@ -64,59 +102,68 @@ def break_even_probability(win_loss_ratio: float) -> float:
     return 1 / (win_loss_ratio + 1)
 
 
-def configured_ratio(config: Config) -> float:
-    """Win over loss of the configured target and stop, after the costs of a round trip."""
-    win = float(config.take_profit_percent) - ROUND_TRIP_COST_PERCENT
-    loss = float(config.stop_loss_percent) + ROUND_TRIP_COST_PERCENT
-    if win <= 0:
-        raise ValueError(
-            f"TAKE_PROFIT_PERCENT: expected above the costs of {ROUND_TRIP_COST_PERCENT} %, "
-            f"was {config.take_profit_percent}"
-        )
-    return win / loss
-
-
-def evidence(ai_score_rank: float | None, confidence: float) -> float | None:
-    """The AI score's rank, drawn towards 0.5 by a lack of confidence if it speaks for the trade."""
-    if ai_score_rank is None:
-        return None
-    return ai_score_rank if ai_score_rank <= 0.5 else 0.5 + (ai_score_rank - 0.5) * confidence
-
-
 def odds(
     config: Config,
     history: History,
     *,
-    evidence: float | None,
+    measured: Mapping[str, float] | None,
     model_win_probability: float | None,
     model_win_loss_ratio: float | None,
 ) -> Odds:
     """The odds of the next trade.
 
+    The win probability is the mean of a beta distribution, its deviation that distribution's. The
+    averages of wins and losses are means over the prior's trades and the pod's own.
+
     Args:
-        evidence: 0..1, from ``evidence``; 0.5 says nothing, less speaks against the trade.
-            ``None`` is no evidence: the prior stays at break-even.
+        measured: ``win_probability``, ``average_win_percent`` and ``average_loss_percent`` of
+            entries of such a score; ``None`` where nobody has measured them.
         model_win_probability, model_win_loss_ratio: opinions that can only lower the result.
     """
-    ratio = _ratio(config, history)
-    if model_win_loss_ratio is not None and 0 < model_win_loss_ratio < ratio:
-        # The prior stays where it was, so that a worse ratio lowers the stake.
-        prior_ratio, ratio = ratio, model_win_loss_ratio
+    win_percent, loss_percent = _configured(config)
+    if measured is None:
+        prior = break_even_probability(win_percent / loss_percent)
     else:
-        prior_ratio = ratio
-    shift = 0.0 if evidence is None else _SHIFT_PER_EVIDENCE * (evidence - 0.5)
-    mean = break_even_probability(prior_ratio) + max(-MAX_SHIFT, min(MAX_SHIFT, shift))
-    mean = max(0.0, min(1.0, mean))
+        prior = measured["win_probability"]
+        win_percent = measured["average_win_percent"]
+        loss_percent = measured["average_loss_percent"]
     trades = history.wins + history.losses
-    posterior = (mean * PRIOR_TRADES + history.wins) / (PRIOR_TRADES + trades)
+    posterior = (prior * PRIOR_TRADES + history.wins) / (PRIOR_TRADES + trades)
+    deviation = math.sqrt(posterior * (1 - posterior) / (PRIOR_TRADES + trades + 1))
+    wins = _blend(win_percent, prior, history.average_win_percent, history.wins)
+    losses = _blend(loss_percent, 1 - prior, history.average_loss_percent, history.losses)
+    ratio = wins / losses
+    if model_win_loss_ratio is not None and model_win_loss_ratio > 0:
+        ratio = min(ratio, model_win_loss_ratio)
+    objects = False
     if model_win_probability is not None:
+        objects = model_win_probability <= break_even_probability(ratio)
         posterior = min(posterior, model_win_probability)
-    return Odds(posterior, ratio, mean, trades)
+    return Odds(
+        win_probability=posterior,
+        win_loss_ratio=ratio,
+        prior_win_probability=prior,
+        prior="break_even" if measured is None else "measured",
+        trades=trades,
+        deviation=deviation,
+        model_objects=objects,
+    )
 
 
-def _ratio(config: Config, history: History) -> float:
-    enough = history.wins + history.losses >= MINIMUM_OUTCOMES
-    win, loss = history.average_win_percent, history.average_loss_percent
-    if enough and win is not None and loss is not None and win > 0 and loss > 0:
-        return win / loss
-    return configured_ratio(config)
+def _configured(config: Config) -> tuple[float, float]:
+    """Win and loss of the configured target and stop in percent, after a round trip's costs."""
+    win = float(config.take_profit_percent) - ROUND_TRIP_COST_PERCENT
+    if win <= 0:
+        raise ValueError(
+            f"TAKE_PROFIT_PERCENT: expected above the costs of {ROUND_TRIP_COST_PERCENT} %, "
+            f"was {config.take_profit_percent}"
+        )
+    return win, float(config.stop_loss_percent) + ROUND_TRIP_COST_PERCENT
+
+
+def _blend(prior_percent: float, share: float, own_percent: float | None, count: int) -> float:
+    """The mean over the prior's wins (or losses) and the pod's own."""
+    if own_percent is None or own_percent <= 0 or count == 0:
+        return prior_percent
+    weight = share * PRIOR_TRADES
+    return (weight * prior_percent + count * own_percent) / (weight + count)

@@ -58,7 +58,11 @@ def of_trade(
         "kelly_fraction": stake.kelly,
         "win_probability": odds.win_probability,
         "win_loss_ratio": odds.win_loss_ratio,
-        "prior_win_probability": odds.prior_mean,
+        "break_even_probability": odds.break_even_probability,
+        "win_probability_deviation": odds.deviation,
+        "prior": odds.prior,
+        "prior_win_probability": odds.prior_win_probability,
+        "kelly_trust": odds.trust,
         "trades_in_history": odds.trades,
         "equity_quote": float(stake.worth_quote),
     }

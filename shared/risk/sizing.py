@@ -1,4 +1,8 @@
-"""How much to stake: quarter Kelly, scaled down, then the smallest of every cap."""
+"""How much to stake: quarter Kelly, scaled down, then the smallest of every cap.
+
+Every step that made it smaller is told with its value before and after; the last one told is the
+one that binds.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,10 @@ class Stake:
     Attributes:
         kelly: the full Kelly fraction; may be negative.
         kelly_share: how much of Kelly is staked, a quarter by default.
+        trust: what the estimation error of the odds leaves of it.
+        probe_quote: what may be spent where Kelly stakes less, on paper; ``None`` for nothing.
+        stop_scale: the configured stop distance over this trade's: a wider stop is held smaller,
+            so that the loss at it stays the same.
         size_multiplier: the optimiser's parameter. size_factor: the breaker's.
         decision_size: what the decision asked for.
     """
@@ -24,6 +32,9 @@ class Stake:
     worth_quote: Decimal
     kelly: float
     kelly_share: float
+    trust: float
+    probe_quote: Decimal | None
+    stop_scale: float
     size_multiplier: float
     size_factor: Decimal
     decision_size: float
@@ -32,9 +43,14 @@ class Stake:
 
 @dataclass(frozen=True)
 class Size:
-    """A notional in quote currency and, by name, every step that made it smaller."""
+    """A notional in quote currency and, by name, every step that made it smaller.
+
+    Attributes:
+        bound_by: the step that set it: the last of ``adjustments``, or what it began with.
+    """
 
     size_quote: Decimal
+    bound_by: str
     adjustments: dict[str, dict[str, float]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
 
@@ -45,18 +61,31 @@ def size(stake: Stake, caps: Mapping[str, Decimal]) -> Size:
     Args:
         caps: what each limit leaves, in quote currency, by the limit's name; may be negative.
     """
-    if not stake.kelly > 0:
-        return Size(Decimal(0), {}, (f"KELLY_NO_EDGE: kelly={stake.kelly:.4f}",))
-    wanted = stake.worth_quote * _exact(stake.kelly * stake.kelly_share)
-    steps = _Steps(wanted)
+    steps = _begin(stake)
+    if steps is None:
+        none = f"KELLY_NO_EDGE: kelly={stake.kelly:.4f}"
+        return Size(Decimal(0), "KELLY_NO_EDGE", {}, (none,))
     steps.scale("SIZE_MULTIPLIER", _exact(stake.size_multiplier))
     steps.scale("SIZE_FACTOR", stake.size_factor)
     steps.scale("DECISION_SIZE", _exact(stake.decision_size))
     steps.scale("VOLATILITY", _exact(volatility_scale(stake.volatility_annualised_percent)))
+    steps.scale("STOP_DISTANCE", _exact(stake.stop_scale))
     for name, cap in sorted(caps.items(), key=lambda item: item[1], reverse=True):
         steps.clamp(name, cap)
     size_quote = max(steps.value, Decimal(0)).quantize(_CENT, rounding=ROUND_DOWN)
-    return Size(size_quote, steps.adjustments, tuple(steps.reasons))
+    return Size(size_quote, steps.bound_by, steps.adjustments, tuple(steps.reasons))
+
+
+def _begin(stake: Stake) -> _Steps | None:
+    """Kelly's stake as far as it can be trusted, or a probe where that is more."""
+    steps = None
+    if stake.kelly > 0:
+        steps = _Steps("KELLY", stake.worth_quote * _exact(stake.kelly * stake.kelly_share))
+        steps.scale("ESTIMATION_ERROR", _exact(stake.trust))
+    if stake.probe_quote is not None and (steps is None or stake.probe_quote > steps.value):
+        steps = _Steps("PROBE", stake.probe_quote)
+        steps.reasons.append(f"PROBE: size={stake.probe_quote:.2f}, kelly={stake.kelly:.4f}")
+    return steps
 
 
 def volatility_scale(volatility_annualised_percent: float) -> float:
@@ -69,8 +98,9 @@ def volatility_scale(volatility_annualised_percent: float) -> float:
 class _Steps:
     """A value on its way down, and the record of each step."""
 
-    def __init__(self, value: Decimal) -> None:
+    def __init__(self, origin: str, value: Decimal) -> None:
         self.value = value
+        self.bound_by = origin
         self.adjustments: dict[str, dict[str, float]] = {}
         self.reasons: list[str] = []
 
@@ -83,7 +113,7 @@ class _Steps:
     def _to(self, name: str, after: Decimal) -> None:
         if after >= self.value:
             return
-        before, self.value = self.value, after
+        before, self.value, self.bound_by = self.value, after, name
         self.adjustments[name] = {"before": float(before), "after": float(after)}
         self.reasons.append(f"{name}: before={before:.2f}, after={after:.2f}")
 

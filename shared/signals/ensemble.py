@@ -151,4 +151,5 @@ def _candidate(
         mid=mid,
         ai_score=number(market, "ai_score"),
         ai_score_rank=number(market, "ai_score_rank"),
+        odds=market["odds"],
     )

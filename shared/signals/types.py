@@ -93,7 +93,11 @@ class StrategySignal:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trade that the rules allow. Models may choose among candidates and never change one."""
+    """A trade that the rules allow. Models may choose among candidates and never change one.
+
+    Attributes:
+        odds: what entries of such a score have earned; ``None`` where nobody has measured that.
+    """
 
     id: str
     symbol: str
@@ -103,6 +107,7 @@ class Candidate:
     mid: float
     ai_score: float | None
     ai_score_rank: float | None
+    odds: dict[str, float] | None
 
     def export(self) -> dict[str, Any]:
         return dict(vars(self))

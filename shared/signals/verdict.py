@@ -136,7 +136,8 @@ def _sell(chosen: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 def _identity(chosen: Mapping[str, Any]) -> dict[str, Any]:
     names = ("action", "symbol", "strategy", "mid", "ai_score", "ai_score_rank")
-    return {name: chosen[name] for name in names}
+    # Candidates that were stored before the odds were measured have none.
+    return {name: chosen[name] for name in names} | {"odds": chosen.get("odds")}
 
 
 def _hold(source: str, reasoning: str, confidence: float = 0.0) -> dict[str, Any]:
@@ -147,6 +148,7 @@ def _hold(source: str, reasoning: str, confidence: float = 0.0) -> dict[str, Any
         "mid": None,
         "ai_score": None,
         "ai_score_rank": None,
+        "odds": None,
         "confidence": confidence,
         "size": 0.0,
         "reasoning": reasoning,

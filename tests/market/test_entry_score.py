@@ -22,9 +22,20 @@ NAMES = [f.name for f in shipped().features if f.name not in ("base_rate", "drif
 ORDINARY = {f.name: f.mean for f in shipped().features if f.name in NAMES} | {"volatility": 1.4}
 
 
+def odds(cost_bps: float, win_share: list[float]) -> dict[str, Any]:
+    return {
+        "cost_bps": cost_bps,
+        "chance": [0.1, 0.2],
+        "entries": [100, 100],
+        "win_share": win_share,
+        "average_win_percent": [2.0, 4.0],
+        "average_loss_percent": [1.0, 2.0],
+    }
+
+
 def document(**changed: Any) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "schema_version": 2,
+        "schema_version": 3,
         "skill": True,
         "exits": {"take_profit_percent": 5, "stop_percent": 2, "hours": 24},
         "intercept": -2.0,
@@ -34,6 +45,7 @@ def document(**changed: Any) -> dict[str, Any]:
         ],
         "base_rates": [[10, 0.2], [110, 0.1]],
         "rank_quantiles": [-0.4, -0.1, 0.0, 0.0, 0.4],
+        "odds": [odds(10, [0.3, 0.5]), odds(110, [0.1, 0.2])],
         "trained": {
             "exchange": "binance",
             "symbols": ["BTC/USDT"],
@@ -195,7 +207,7 @@ def changed_feature(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
-        (document(schema_version=3), "schema_version: Input should be 2, was 3"),
+        (document(schema_version=2), "schema_version: Input should be 3, was 2"),
         (document(features=[]), "features: List should have at least 1 item"),
         (document(intercept="high"), "intercept: Input should be a valid number.*was 'high'"),
         (document(intercept=float("inf")), "intercept: Input should be a finite number"),
@@ -226,3 +238,61 @@ def test_the_shipped_model_is_small_and_was_not_trained_on_what_judged_it() -> N
     assert model.exits.rules() == EXITS
     assert model.trained.until_ms < 1_735_689_600_000  # 2025-01-01, where the unseen data begin
     assert model.skill == (model.out_of_sample["unseen"]["skill"]["low"] > 0)
+
+
+def test_odds_lie_between_their_groups_and_costs() -> None:
+    """A chance of 0.154: 54 % of the way between the groups; 60 bps: half of the way in costs."""
+    result = scored(cost_bps=60, a=1.0, b=1.0)
+    assert result.value is not None
+    share = (result.value - 0.1) / 0.1
+    assert 0.5 < share < 0.6
+    assert result.odds is not None
+    cheap, dear = 0.3 + 0.2 * share, 0.1 + 0.1 * share
+    assert result.odds.win_probability == pytest.approx((cheap + dear) / 2)
+    assert result.odds.average_win_percent == pytest.approx(2 + 2 * share)
+    assert result.odds.average_loss_percent == pytest.approx(1 + share)
+
+
+def test_beyond_the_groups_the_last_one_holds() -> None:
+    low, high = scored(10, a=-9.0, b=1.0), scored(10, a=9.0, b=-1.0)
+    assert low.value is not None and low.value < 0.1
+    assert high.value is not None and high.value > 0.2
+    assert low.odds is not None and low.odds.win_probability == pytest.approx(0.3)
+    assert high.odds is not None and high.odds.win_probability == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        scored(a=1.0),  # b is missing
+        scored(cost_bps=300, a=1.0, b=1.0),  # dearer than anything that was learned
+        scored(exits=ExitRules(8, 3, 24), a=1.0, b=1.0),  # odds of other exits
+    ],
+)
+def test_uncalibrated_scores_have_no_odds(result: Score) -> None:
+    assert result.value is not None and not result.calibrated
+    assert result.odds is None
+
+
+def test_the_shipped_odds_have_no_edge_at_ordinary_costs() -> None:
+    """What the report says in words: no group of chances earned anything at 30 bps."""
+    shown = next(table for table in shipped().odds if table.cost_bps == 30)
+    for share, win, loss in zip(
+        shown.win_share, shown.average_win_percent, shown.average_loss_percent, strict=True
+    ):
+        assert share * win < (1 - share) * loss
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ({"chance": [0.2, 0.1]}, "expected ascending chances"),
+        ({"win_share": [0.0, 0.5]}, "expected shares within 0..1"),
+        ({"average_win_percent": [2.0]}, "expected columns of the same length"),
+        ({"average_loss_percent": [0.0, 1.0]}, "expected averages above 0"),
+    ],
+)
+def test_broken_odds_are_refused(broken: dict[str, Any], expected: str) -> None:
+    tables = [odds(10, [0.3, 0.5]) | broken, odds(110, [0.1, 0.2])]
+    with pytest.raises(ConfigurationError, match=expected):
+        parse(json.dumps(document(odds=tables)))

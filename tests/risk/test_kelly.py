@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import config
-from shared.risk import kelly
+from shared.risk import kelly, probe
 from shared.risk.kelly import History
 
 NOTHING = History(0, 0, None, None)
@@ -50,74 +54,145 @@ def test_impossible_odds_are_refused(p: float, b: float) -> None:
         kelly.kelly_fraction(p, b)
 
 
-def ask(history: History = NOTHING, **opinions: float | None) -> kelly.Odds:
-    given = {"evidence": 0.5, "model_win_probability": None, "model_win_loss_ratio": None}
-    return kelly.odds(SETTINGS, history, **(given | opinions))  # type: ignore[arg-type]
+# An entry whose score came true one time in four: it wins more often than that, by the time stop.
+MEASURED = {"win_probability": 0.30, "average_win_percent": 4.0, "average_loss_percent": 2.0}
+
+
+def ask(history: History = NOTHING, **opinions: Any) -> kelly.Odds:
+    given = {"measured": MEASURED, "model_win_probability": None, "model_win_loss_ratio": None}
+    return kelly.odds(SETTINGS, history, **(given | opinions))
 
 
 def stake(odds: kelly.Odds) -> float:
-    return kelly.kelly_fraction(odds.win_probability, odds.win_loss_ratio)
+    return max(0.0, odds.kelly) * odds.trust
 
 
-def test_the_prior_alone_stakes_nothing() -> None:
-    assert ask().win_loss_ratio == pytest.approx(4.7 / 2.3)  # 5 % and 2 % after 0.3 % of costs
-    assert stake(ask()) == pytest.approx(0)
-    assert stake(ask(evidence=None)) == pytest.approx(0)
+def test_without_measured_odds_the_prior_stakes_nothing() -> None:
+    unknown = ask(measured=None)
+    assert unknown.win_loss_ratio == pytest.approx(4.7 / 2.3)  # 5 % and 2 % after 0.3 % of costs
+    assert unknown.kelly == pytest.approx(0)
+    assert stake(unknown) == pytest.approx(0)
+    assert unknown.prior == "break_even"
 
 
-def test_evidence_shifts_the_prior_and_no_further_than_its_cap() -> None:
-    assert 0 < stake(ask(evidence=0.6)) < stake(ask(evidence=0.75))
-    assert stake(ask(evidence=1.0)) == stake(ask(evidence=0.75))
-    assert ask(evidence=1.0).prior_mean - ask().prior_mean == pytest.approx(kelly.MAX_SHIFT)
-    assert stake(ask(evidence=0.4)) < 0
+@pytest.mark.parametrize(
+    ("win_probability", "mean_percent"),
+    [(0.25, -0.5), (1 / 3, 0.0), (0.40, 0.4)],  # the mean of 4 % and -2 % at that chance
+)
+def test_kelly_has_the_sign_of_the_mean_return(win_probability: float, mean_percent: float) -> None:
+    odds = ask(measured=MEASURED | {"win_probability": win_probability})
+    assert win_probability * 4 - (1 - win_probability) * 2 == pytest.approx(mean_percent)
+    assert odds.prior == "measured"
+    assert odds.kelly == pytest.approx(mean_percent / 4)  # (p (b + 1) - 1) / b with b = 2
 
 
-def test_results_overrule_the_evidence() -> None:
+def test_three_ways_to_end_keep_their_mean() -> None:
+    """A fifth at +5 %, half at -2 %, the rest by time at -0.1 % or +1.5 %: folded into two."""
+    ends = [(0.2, 5.0), (0.5, -2.0), (0.2, -0.1), (0.1, 1.5)]
+    won = [(share, r) for share, r in ends if r > 0]
+    lost = [(share, -r) for share, r in ends if r <= 0]
+    p = sum(share for share, _ in won)
+    measured = {
+        "win_probability": p,
+        "average_win_percent": sum(s * r for s, r in won) / p,
+        "average_loss_percent": sum(s * r for s, r in lost) / (1 - p),
+    }
+    odds = ask(measured=measured)
+    mean = sum(share * r for share, r in ends)
+    assert odds.kelly * measured["average_win_percent"] == pytest.approx(mean)
+
+
+def test_the_pods_own_trades_overrule_the_prior() -> None:
     """(20 x prior + wins) / (20 + trades): the mean of the beta distribution's posterior."""
-    losing = History(10, 90, 4.7, 2.3)
-    odds = ask(losing, evidence=1.0)
-    assert odds.win_probability == pytest.approx((20 * odds.prior_mean + 10) / 120)
-    assert stake(odds) < 0
-    assert stake(ask(History(60, 40, 4.7, 2.3), evidence=0.5)) > 0.2
+    odds = ask(History(60, 40, 4.0, 2.0))
+    assert odds.win_probability == pytest.approx((20 * 0.30 + 60) / 120)
+    assert odds.kelly > 0
+    assert ask(History(10, 90, 4.0, 2.0)).kelly < ask().kelly < 0
 
 
-def test_the_realised_ratio_counts_from_20_trades_on() -> None:
-    assert ask(History(10, 9, 1.0, 1.0)).win_loss_ratio == pytest.approx(4.7 / 2.3)
-    assert ask(History(10, 10, 1.0, 1.0)).win_loss_ratio == 1.0
+def test_the_averages_are_those_of_all_trades() -> None:
+    """The prior speaks for 6 wins and 14 losses, the pod for 6 and 14 of its own."""
+    odds = ask(History(6, 14, 2.0, 1.0))
+    assert odds.win_loss_ratio == pytest.approx(3.0 / 1.5)
+    many = ask(History(6_000, 14_000, 2.0, 0.5))
+    assert many.win_loss_ratio == pytest.approx(4.0, rel=0.01)
 
 
-@settings(max_examples=60)
+def test_the_deviation_is_the_beta_distributions() -> None:
+    """Beta(6, 14): variance a b / ((a + b)^2 (a + b + 1)), as in any textbook."""
+    assert ask().deviation == pytest.approx(math.sqrt(6 * 14 / (20**2 * 21)))
+    assert ask(History(30, 70, 4.0, 2.0)).deviation < ask().deviation / 2
+
+
+@pytest.mark.parametrize(
+    ("win_probability", "deviation", "trust"),
+    [
+        # Even money, p = 0.6: ((b+1)p - 1)^2 / (((b+1)p - 1)^2 + (b+1)^2 s^2)
+        (0.6, 0.1, 0.5),  # 0.2^2 / (0.2^2 + 0.2^2)
+        (0.6, 0.05, 0.8),
+        (0.6, 0.2, 0.2),
+        (0.5, 0.1, 0.0),
+        (0.4, 0.1, 0.0),
+    ],
+)
+def test_trust_is_baker_and_mchales(win_probability: float, deviation: float, trust: float) -> None:
+    odds = kelly.Odds(win_probability, 1.0, 0.5, "measured", 0, deviation)
+    assert odds.trust == pytest.approx(trust)
+
+
+@settings(max_examples=100)
 @given(
-    evidence=st.floats(0, 1),
+    prior=st.floats(0.01, 0.99),
+    win=st.floats(0.1, 10),
+    loss=st.floats(0.1, 10),
     wins=st.integers(0, 60),
     losses=st.integers(0, 60),
-    win_probability=probability,
-    win_loss=ratio,
+    win_probability=st.none() | probability,
+    win_loss=st.none() | ratio,
 )
 def test_a_model_never_raises_the_stake(
-    evidence: float, wins: int, losses: int, win_probability: float, win_loss: float
+    prior: float,
+    win: float,
+    loss: float,
+    wins: int,
+    losses: int,
+    win_probability: float | None,
+    win_loss: float | None,
 ) -> None:
+    measured = {
+        "win_probability": prior,
+        "average_win_percent": win,
+        "average_loss_percent": loss,
+    }
     history = History(wins, losses, 2.0, 1.5)
-    alone = ask(history, evidence=evidence)
+    alone = ask(history, measured=measured)
     advised = ask(
         history,
-        evidence=evidence,
+        measured=measured,
         model_win_probability=win_probability,
         model_win_loss_ratio=win_loss,
     )
     assert stake(advised) <= stake(alone) + 1e-12
+    assert 0 <= advised.trust <= 1
 
 
 @pytest.mark.parametrize(
-    ("ai_score_rank", "confidence", "expected"),
+    ("settings_", "history", "opinions", "spent"),
     [
-        (0.8, 1.0, 0.8),
-        (0.8, 0.5, 0.65),
-        (0.8, 0.0, 0.5),  # without confidence a score says nothing
-        (0.3, 0.0, 0.3),  # but what speaks against a trade is not softened
-        (None, 1.0, None),
+        ({}, NOTHING, {}, "50.00"),  # half a percent of 10,000
+        ({"PAPER_PROBE_PERCENT": "2"}, NOTHING, {}, "200.00"),
+        ({"PAPER_PROBE_PERCENT": "0"}, NOTHING, {}, None),
+        ({"ENABLE_LIVE_TRADING": "true"}, NOTHING, {}, None),  # never with real money
+        ({}, History(30, 69, 4.0, 2.0), {}, "50.00"),
+        ({}, History(30, 70, 4.0, 2.0), {}, None),  # a hundred trades speak for themselves
+        ({}, History(5, 60, 4.0, 2.0), {}, None),  # these rule an edge out already
+        ({}, NOTHING, {"model_win_probability": 0.34}, "50.00"),
+        ({}, NOTHING, {"model_win_probability": 0.33}, None),  # break-even is a third
     ],
 )
-def test_evidence(ai_score_rank: float | None, confidence: float, expected: float | None) -> None:
-    found = kelly.evidence(ai_score_rank, confidence)
-    assert found == (None if expected is None else pytest.approx(expected))
+def test_probes(
+    settings_: dict[str, str], history: History, opinions: dict[str, float], spent: str | None
+) -> None:
+    odds = ask(history, **opinions)
+    found = probe.quote(config.load(settings_), odds, Decimal(10_000))
+    assert found == (None if spent is None else Decimal(spent))

@@ -19,6 +19,9 @@ def stake(**changes: Any) -> Stake:
         "worth_quote": Decimal(10_000),
         "kelly": 0.08,
         "kelly_share": 0.25,
+        "trust": 1.0,
+        "probe_quote": None,
+        "stop_scale": 1.0,
         "size_multiplier": 1.0,
         "size_factor": Decimal(1),
         "decision_size": 1.0,
@@ -32,6 +35,7 @@ def test_a_quarter_of_kelly() -> None:
     assert sized.size_quote == Decimal("200.00")
     assert sized.adjustments == {}
     assert sized.reasons == ()
+    assert sized.bound_by == "KELLY"
 
 
 @pytest.mark.parametrize("name", ["size_multiplier", "decision_size", "size_factor"])
@@ -40,6 +44,38 @@ def test_every_scale_halves(name: str) -> None:
     sized = size(stake(**{name: half}), CAPS)
     assert sized.size_quote == Decimal("100.00")
     assert sized.adjustments[f"SCALE_{name.upper()}"] == {"before": 200.0, "after": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("field", "step"), [("trust", "ESTIMATION_ERROR"), ("stop_scale", "STOP_DISTANCE")]
+)
+def test_doubt_and_a_wider_stop_shrink(field: str, step: str) -> None:
+    sized = size(stake(**{field: 0.25}), CAPS)
+    assert sized.size_quote == Decimal("50.00")
+    assert sized.adjustments[f"SCALE_{step}"] == {"before": 200.0, "after": 50.0}
+    assert sized.bound_by == f"SCALE_{step}"
+
+
+@pytest.mark.parametrize(
+    ("kelly", "trust", "probe", "size_quote", "bound_by"),
+    [
+        (0.08, 1.0, "50", "200.00", "KELLY"),  # an edge is worth more than a probe
+        (0.08, 0.1, "50", "50.00", "PROBE"),  # an edge that is hardly known is not
+        (-0.2, 0.0, "50", "50.00", "PROBE"),
+        (-0.2, 0.0, None, "0", "KELLY_NO_EDGE"),
+        (-0.2, 0.0, "900", "500.00", "LIMIT_A"),  # a probe meets every cap
+    ],
+)
+def test_probes(
+    kelly: float, trust: float, probe: str | None, size_quote: str, bound_by: str
+) -> None:
+    spent = None if probe is None else Decimal(probe)
+    sized = size(stake(kelly=kelly, trust=trust, probe_quote=spent), CAPS)
+    assert sized.size_quote == Decimal(size_quote)
+    assert sized.bound_by == bound_by
+    assert any(reason.startswith("PROBE: ") for reason in sized.reasons) == (
+        "PROBE" in bound_by or bound_by == "LIMIT_A"
+    )
 
 
 @pytest.mark.parametrize(("volatility", "scale"), [(0, 1.0), (60, 1.0), (120, 0.5), (240, 0.25)])

@@ -72,6 +72,7 @@ def market(symbol: str = "BTC/USDT", *, trend: str = "up", **changes: Any) -> di
         "sentiment": None,
         "ai_score": 0.2,
         "ai_score_rank": 0.8,
+        "odds": {"win_probability": 0.3, "average_win_percent": 4.0, "average_loss_percent": 2.0},
         "contributions": {},
         "missing": [],
     } | changes

@@ -23,6 +23,9 @@ DECISION = {
 VALIDATION = {"agree": True, "win_probability": 0.6, "win_loss_ratio": 2.0, "objections": []}
 
 
+ODDS = {"win_probability": 0.3, "average_win_percent": 4.0, "average_loss_percent": 2.0}
+
+
 def candidate(identity: str = "c1", action: str = "BUY", score: float = 0.625) -> dict[str, Any]:
     return {
         "id": identity,
@@ -33,6 +36,7 @@ def candidate(identity: str = "c1", action: str = "BUY", score: float = 0.625) -
         "mid": 100.0,
         "ai_score": 0.2,
         "ai_score_rank": 0.8,
+        "odds": ODDS,
     }
 
 
@@ -243,3 +247,11 @@ def test_schemas_are_closed_and_require_every_field() -> None:
     ):
         assert schema["additionalProperties"] is False
         assert set(schema["required"]) == set(schema["properties"]) == set(model.model_fields)
+
+
+def test_the_odds_go_along_and_older_rows_have_none() -> None:
+    final = verdict.conclude(inputs(candidate(), providers=()), [])
+    assert final["odds"] == ODDS
+    older = candidate()
+    del older["odds"]
+    assert verdict.conclude(inputs(older, providers=()), [])["odds"] is None

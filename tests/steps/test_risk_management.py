@@ -13,6 +13,7 @@ from shared import clock
 from shared.errors import LeaseLost
 from shared.ledger import state
 from shared.ledger.connection import Ledger
+from shared.market import packing
 from shared.market.candles import candle_store
 from shared.market.types import Candles
 from shared.risk.assess import assess
@@ -20,6 +21,9 @@ from tests.conftest import VirtualClock
 from tests.risk.world import BTC, ETH, World, make_run
 
 HOUR_MS = 3_600_000
+GOOD_ODDS = {"win_probability": 0.5, "average_win_percent": 4.0, "average_loss_percent": 2.0}
+POOR_ODDS = GOOD_ODDS | {"win_probability": 0.3}
+DEPTH = {"bid": 90_000.0, "ask": 80_000.0}
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def series(symbol: str, returns: Any) -> Candles:
     return Candles(symbol, "1h", opens, close, close, close, close, np.ones(count))
 
 
-def decide(world: World, **changes: Any) -> dict[str, Any]:
+def decide(world: World, depth: dict[str, float] | None = DEPTH, **changes: Any) -> dict[str, Any]:
     decision: dict[str, Any] = {
         "action": "BUY",
         "symbol": BTC,
@@ -61,13 +65,23 @@ def decide(world: World, **changes: Any) -> dict[str, Any]:
         "mid": 100.0,
         "ai_score": 0.2,
         "ai_score_rank": 0.8,
+        "odds": GOOD_ODDS,
         "urgency": "normal",
         "win_probability": None,
         "win_loss_ratio": None,
     } | changes
     decision["decision_id"] = world.decision(action=decision["action"], symbol=decision["symbol"])
-    world.run.steps = {"signal_generator": {"$return_value": {"finalDecision": decision}}}
+    world.run.steps = {
+        "market_scanner": {"$return_value": {"signals": scanned(depth)}},
+        "signal_generator": {"$return_value": {"finalDecision": decision}},
+    }
     return assess(world.run)
+
+
+def scanned(depth: dict[str, float] | None) -> dict[str, Any]:
+    book = None if depth is None else {"depth_50bps_quote": depth}
+    markets = [{"symbol": symbol, "microstructure": book} for symbol in (BTC, ETH)]
+    return packing.pack(markets)
 
 
 def codes(export: dict[str, Any]) -> list[str]:
@@ -103,27 +117,77 @@ def test_a_purchase_is_sized_capped_and_given_exits(world: World, hours: Any) ->
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"ai_score_rank": 0.5}, "KELLY_NO_EDGE"),
-        ({"ai_score_rank": None, "confidence": 0.4}, "KELLY_NO_EDGE"),
+        ({"odds": POOR_ODDS}, "KELLY_NO_EDGE"),
+        ({"odds": None}, "KELLY_NO_EDGE"),
         ({"win_probability": 0.2}, "KELLY_NO_EDGE"),
         ({"win_loss_ratio": 1.0}, "KELLY_NO_EDGE"),
         ({"mid": None}, "DATA_MISSING"),
+        ({"depth": None}, "DATA_MISSING"),
         ({"symbol": "DOGE/USDT"}, "SYMBOL_NOT_ALLOWED"),
         ({"symbol": "SOL/USDT"}, "DATA_MISSING"),  # no hourly candles
     ],
 )
 def test_refusals(world: World, hours: Any, changes: dict[str, Any], code: str) -> None:
+    world.configure(PAPER_PROBE_PERCENT="0")
     export = decide(world, **changes)
     assert export["approved"] is False
     assert export["size"] == 0
     assert code in codes(export)
 
 
+def test_without_an_edge_paper_probes_and_live_does_not(world: World, hours: Any) -> None:
+    probed = decide(world, odds=POOR_ODDS)
+    assert probed["approved"] and probed["size"] == 50.0  # half a percent of 10,000
+    assert probed["reasoning"][0] == "PROBE: size=50.00, kelly=-0.0500"
+    assert probed["metrics"]["size_bound_by"] == "PROBE"
+    world.configure(ENABLE_LIVE_TRADING="true")
+    live = decide(world, odds=POOR_ODDS)
+    assert not live["approved"] and live["size"] == 0
+    assert codes(live) == ["KELLY_NO_EDGE"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "bound_by", "size"),
+    [
+        ({}, {}, "LIMIT_POSITION_SIZE", 100.0),
+        ({}, {"MAX_POSITION_SIZE": "900"}, "LIMIT_POSITION_SHARE", 200.0),  # 2 % of 10,000
+        ({"depth": {"bid": 500.0, "ask": 900.0}}, {}, "LIMIT_BOOK_DEPTH", 50.0),
+        ({}, {"MAX_DAILY_LOSS": "3"}, "LIMIT_GAP", 50.0),  # 3 at three stops of 2 %
+        ({"size": 0.1}, {"KELLY_FRACTION": "0.05"}, "SCALE_DECISION_SIZE", None),
+    ],
+)
+def test_the_answer_says_which_cap_binds(
+    world: World,
+    hours: Any,
+    changes: dict[str, Any],
+    settings: dict[str, str],
+    bound_by: str,
+    size: float | None,
+) -> None:
+    world.configure(**settings)
+    export = decide(world, **changes)
+    assert export["approved"], export["reasoning"]
+    assert export["metrics"]["size_bound_by"] == bound_by
+    assert export["adjustments"][bound_by]["after"] == pytest.approx(export["size"], abs=0.01)
+    if size is not None:
+        assert export["size"] == size
+
+
+def test_open_positions_take_room_from_the_days_gap(world: World, hours: Any) -> None:
+    world.configure(MAX_DAILY_LOSS="15")
+    world.fill(world.position(ETH), "1", symbol=ETH)  # 100 with its stop at 98: 6 at three times
+    export = decide(world)
+    assert export["approved"], export["reasoning"]
+    assert export["adjustments"].keys() >= {"LIMIT_POSITION_SIZE"}
+    world.configure(MAX_DAILY_LOSS="9")
+    assert decide(world)["size"] == 50.0  # 3 of 9 are left
+
+
 def test_a_model_lowers_the_size_and_never_raises_it(world: World, hours: Any) -> None:
     world.configure(MAX_POSITION_SIZE="10000", POSITION_SIZE_PERCENT="100")
     alone = decide(world)["size"]
     assert decide(world, win_probability=0.99, win_loss_ratio=9.0)["size"] == alone
-    assert 0 < decide(world, win_probability=0.35)["size"] < alone
+    assert 0 < decide(world, win_probability=0.45)["size"] < alone
 
 
 @pytest.mark.parametrize("halted", ["REDUCING", "HALTED"])

@@ -56,6 +56,7 @@ def test_the_export_keeps_its_contract(pd: Any) -> None:
         "mid",
         "ai_score",
         "ai_score_rank",
+        "odds",
         "urgency",
         "win_probability",
         "win_loss_ratio",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from deploy.research.score.judge import Group, Judgement
 from deploy.research.score.measures import Interval
+from deploy.research.score.odds import Checked
 from deploy.research.score.plan import Plan
 from deploy.research.score.train import Trained
 
@@ -30,6 +32,7 @@ def as_document(trained: Trained, plan: Plan) -> dict[str, Any]:
         "features": trained.document["features"],
         "walk_forward": trained.history.as_dict(),
         "unseen": trained.unseen.as_dict(),
+        "odds": [asdict(group) for group in trained.odds],
     }
 
 
@@ -99,6 +102,10 @@ def as_text(trained: Trained, plan: Plan) -> str:
             ],
         ),
         "",
+        f"Odds by chance at {plan.shown_cost_bps} bps (walk-forward), and what unseen entries of "
+        "like chances earned",
+        *_odds(trained.odds),
+        "",
         *_by("Unseen, by symbol", trained.unseen.by_symbol),
         "",
         *_by("Unseen, by costs of a round trip", trained.unseen.by_cost),
@@ -122,6 +129,25 @@ def as_text(trained: Trained, plan: Plan) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _odds(groups: Sequence[Checked]) -> list[str]:
+    header = ("chance", "won", "win", "loss", "expected", "unseen", "earned")
+    return _table(
+        header,
+        [
+            (
+                f"{group.chance:.3f}",
+                f"{group.win_share:.3f}",
+                f"{group.average_win_percent:.3f} %",
+                f"{group.average_loss_percent:.3f} %",
+                f"{group.expected_percent:+.3f} %",
+                f"{group.unseen:,}",
+                _percent(group.unseen_percent),
+            )
+            for group in groups
+        ],
+    )
 
 
 def _summary(stretches: Sequence[tuple[str, Judgement]]) -> list[str]:

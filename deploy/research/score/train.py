@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.research.score import odds
 from deploy.research.score.dataset import Dataset, build
 from deploy.research.score.fit import Fitted
 from deploy.research.score.folds import Fold
 from deploy.research.score.judge import Judgement, judge
+from deploy.research.score.odds import Checked
 from deploy.research.score.plan import Plan, day
 from deploy.research.score.predict import predict_history, predict_unseen
 from shared.errors import DataUnavailable
@@ -30,11 +32,13 @@ class Trained:
     Attributes:
         history: the walk-forward before the unseen stretch.
         unseen: the stretch that the written model has never met.
+        odds: those of the document at the shown costs, beside what the unseen entries earned.
     """
 
     document: dict[str, Any]
     history: Judgement
     unseen: Judgement
+    odds: list[Checked]
 
     @property
     def skill(self) -> bool:
@@ -67,17 +71,20 @@ def train_model(
         progress(f"unseen: {day(plan.unseen_from_ms)} to {day(plan.until_ms)}")
         latest, fitted, fold = predict_unseen(data, plan, seed)
         history, unseen = judge(data, past, plan, seed), judge(data, latest, plan, seed)
+        measured = odds.measure(data, past, plan)
+        checked = odds.check(measured, data, latest, plan)
     skill = history.skill.above_zero and unseen.skill.above_zero
     document = _document(fitted if skill else without_skill(fitted), skill, data, fold, plan)
     document |= {
         "rank_quantiles": _quantiles(fitted.timing(data, fold.train, plan)),
+        "odds": measured,
         "trained": document["trained"] | {"exchange": exchange, "command": command, "seed": seed},
         "out_of_sample": {"walk_forward": _short(history), "unseen": _short(unseen)},
     }
     document = _rounded(document)
     document["model"] = identity(document)
     ScoreModel.model_validate(document)
-    return Trained(document, history, unseen)
+    return Trained(document, history, unseen, checked)
 
 
 def without_skill(fitted: Fitted) -> Fitted:

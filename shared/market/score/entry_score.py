@@ -23,6 +23,7 @@ from shared.market.score.features import Newest
 from shared.market.score.score_model import (
     COST_FEATURES,
     VOLATILITY_FEATURES,
+    CostOdds,
     ScoreModel,
     shipped,
 )
@@ -39,6 +40,19 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Odds:
+    """What entries of such a chance, at such costs, have earned: measured, not promised.
+
+    An entry wins where anything is left after costs, however it ended; both averages are
+    positive, in percent of what was paid.
+    """
+
+    win_probability: float
+    average_win_percent: float
+    average_loss_percent: float
+
+
+@dataclass(frozen=True)
 class Score:
     """A chance, and how it came about.
 
@@ -51,6 +65,7 @@ class Score:
             that were learned.
         contributions: to the logit, by feature.
         missing: the features without a value, or ``cost``.
+        odds: ``None`` unless ``calibrated``.
         calibrated: whether ``value`` may be read as a frequency.
         uncalibrated_because: why not.
         at_ms: the close of the newest candle that it knows.
@@ -59,6 +74,7 @@ class Score:
 
     value: float | None
     rank: float | None
+    odds: Odds | None
     contributions: dict[str, float]
     missing: list[str]
     calibrated: bool
@@ -90,12 +106,14 @@ def score(evidence: Evidence, exits: ExitRules, model: ScoreModel | None = None)
     known = evidence.cost_bps is not None and lacking <= MAX_MISSING_SHARE * total
     value = _probability(sum(contributions.values())) if known else None
     reasons = _reasons(evidence.cost_bps, missing, exits, model)
+    calibrated = value is not None and not reasons
     return Score(
         value=value,
         rank=None if value is None else _rank(contributions, evidence.cost_bps, model),
+        odds=_odds(value, evidence.cost_bps, model) if calibrated else None,
         contributions=contributions,
         missing=missing,
-        calibrated=value is not None and not reasons,
+        calibrated=calibrated,
         uncalibrated_because=reasons,
         at_ms=evidence.market.at_ms,
         model=model.model,
@@ -112,6 +130,26 @@ def base_rate_logit(cost_bps: float, model: ScoreModel) -> float:
     costs, rates = zip(*model.base_rates, strict=True)
     logits = [math.log(rate / (1 - rate)) for rate in rates]
     return float(np.interp(cost_bps, costs, logits))
+
+
+def _odds(chance: float | None, cost_bps: float | None, model: ScoreModel) -> Odds | None:
+    """In proportion between the groups of like chances, and between the two nearest costs."""
+    if chance is None or cost_bps is None:
+        return None
+    tables = model.odds
+    costs = [table.cost_bps for table in tables]
+    above = min(max(bisect_left(costs, cost_bps), 1), len(costs) - 1)
+    below = above - 1
+    share = float(np.clip((cost_bps - costs[below]) / (costs[above] - costs[below]), 0, 1))
+    cheap, dear = (_at_chance(tables[number], chance) for number in (below, above))
+    return Odds(*((1 - share) * a + share * b for a, b in zip(cheap, dear, strict=True)))
+
+
+def _at_chance(table: CostOdds, chance: float) -> tuple[float, float, float]:
+    return tuple(  # type: ignore[return-value]
+        float(np.interp(chance, table.chance, column))
+        for column in (table.win_share, table.average_win_percent, table.average_loss_percent)
+    )
 
 
 def _of_costs(evidence: Evidence, model: ScoreModel) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import ConfigurationError
 from shared.market.score.barrier import ExitRules
 
-SCHEMA = 2
+SCHEMA = 3
 COST_FEATURES = ("base_rate", "driftless_odds")
 """Made of the costs: ``base_rate`` is the log-odds of all training entries at these costs,
 ``driftless_odds`` those of ``shared.market.score.barrier`` at the present volatility."""
@@ -73,6 +73,43 @@ class Training(_Part):
     seed: int
 
 
+class CostOdds(_Part):
+    """What entries of like chances earned at some costs, in ascending order of their chance.
+
+    Attributes:
+        cost_bps: of a round trip.
+        chance: mean AI score of each group; the other lists go along with it.
+        win_share: entries that earned anything after costs.
+        average_win_percent, average_loss_percent: what these earned and the others lost, both
+            positive, in percent of what was paid.
+    """
+
+    cost_bps: float = Field(gt=0)
+    chance: list[float] = Field(min_length=1)
+    entries: list[int]
+    win_share: list[float]
+    average_win_percent: list[float]
+    average_loss_percent: list[float]
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> CostOdds:
+        columns = (
+            self.entries,
+            self.win_share,
+            self.average_win_percent,
+            self.average_loss_percent,
+        )
+        if any(len(column) != len(self.chance) for column in columns):
+            raise ValueError("odds: expected columns of the same length")
+        if sorted(self.chance) != self.chance:
+            raise ValueError(f"odds: expected ascending chances, was {self.chance}")
+        if not all(0 < share < 1 for share in self.win_share):
+            raise ValueError(f"odds: expected shares within 0..1, was {self.win_share}")
+        if not all(size > 0 for size in self.average_win_percent + self.average_loss_percent):
+            raise ValueError("odds: expected averages above 0")
+        return self
+
+
 class ScoreModel(_Part):
     """A logistic model over ``features``.
 
@@ -83,10 +120,11 @@ class ScoreModel(_Part):
         base_rates: share of training entries that ended with the event, by costs in bps.
         rank_quantiles: of the timing's part of the logit, over all entries that it has learned
             from, from the lowest to the highest in equal shares.
+        odds: measured in the walk-forward, by ascending costs.
         out_of_sample: figures of the report, for people.
     """
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     model: str
     skill: bool
     exits: Exits
@@ -94,6 +132,7 @@ class ScoreModel(_Part):
     features: list[FeatureWeight] = Field(min_length=1)
     base_rates: list[tuple[float, float]] = Field(min_length=2)
     rank_quantiles: list[float] = Field(min_length=2)
+    odds: list[CostOdds] = Field(min_length=2)
     trained: Training
     out_of_sample: dict[str, Any]
 
@@ -104,6 +143,9 @@ class ScoreModel(_Part):
             raise ValueError(f"base_rates: expected ascending costs, was {costs}")
         if not all(0 < rate < 1 for _, rate in self.base_rates):
             raise ValueError(f"base_rates: expected rates within 0..1, was {self.base_rates}")
+        priced = [odds.cost_bps for odds in self.odds]
+        if any(later <= sooner for sooner, later in zip(priced, priced[1:], strict=False)):
+            raise ValueError(f"odds: expected ascending costs, was {priced}")
         if sorted(self.rank_quantiles) != self.rank_quantiles:
             raise ValueError("rank_quantiles: expected ascending values")
         return self
