@@ -8,7 +8,7 @@ from typing import Any
 from deploy.cli import checks
 from deploy.cli.checks import Check
 from shared.config import Config
-from shared.ledger import state
+from shared.ledger import phases, stages, state
 from shared.ledger.connection import Ledger
 
 
@@ -22,7 +22,8 @@ def of_settings(settings: Config) -> Iterator[Check]:
 
 
 def of_ledger(ledger: Ledger) -> Iterator[Check]:
-    """The trading state, and that every open position was bought live."""
+    """The phases, the trading state, and that every open position was bought live."""
+    yield _phases(ledger)
     present = state.read(ledger)
     if present.state == "HALTED":
         advice = "look into it, then `trading-loop rearm --reason TEXT`"
@@ -45,9 +46,13 @@ def of_keys(settings: Config) -> Iterator[Check]:
         yield found
 
 
-def terms(settings: Config) -> dict[str, Any]:
+def terms(settings: Config, ledger: Ledger) -> dict[str, Any]:
     """What a person agrees to by arming: where orders go, with how much, within which limits."""
+    stage = stages.in_force(ledger).stage
+    settings = stages.bounded(settings, stage)
     return {
+        "stage": stage.number,
+        "max_exposure_quote": stage.exposure_quote,
         "pod": settings.pod,
         "venues": list(settings.venues),
         "pairs": pairs(settings),
@@ -97,6 +102,14 @@ def _keys(settings: Config, name: str) -> Check:
     if None not in clients.credentials(settings, name):
         return Check(title, "OK", "set")
     return Check(title, "FAIL", "not set", f"set {family}_API_KEY and {family}_SECRET")
+
+
+def _phases(ledger: Ledger) -> Check:
+    missing = phases.open_before(ledger, "live")
+    if not missing:
+        return Check("phases", "OK", f"{', '.join(phases.BEFORE_LIVE)} are passed")
+    advice = "; ".join(f"`trading-loop phase {phase}`" for phase in missing)
+    return Check("phases", "FAIL", f"not passed: {', '.join(missing)}", advice)
 
 
 def _other_positions(ledger: Ledger) -> Check:

@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from deploy.cli import environment
-from shared import clock, config
+from shared import clock, config, instance
 from shared.config import Config
 from shared.errors import ConfigurationError
-from shared.ledger import connection
+from shared.ledger import connection, pods
 from shared.ledger.connection import Ledger
 
 NOT_FOUND = "no ledger found: set DATABASE_URL or start `trading-loop run`"
@@ -75,6 +75,7 @@ def open_ledger(*, migrated: bool = True) -> Iterator[OpenLedger]:
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
             ledger = _connect(url, settings.pod, migrated)
+            settings = _of_pod(ledger, variables) if migrated else settings
             yield OpenLedger(ledger, settings, local=False, name="DATABASE_URL")
         else:
             with _embedded() as (url, name):
@@ -96,6 +97,13 @@ def _connect(url: str, pod: str, migrated: bool) -> Ledger:
                 f"POD: the ledger has no instance {pod!r}: run `trading-loop migrate` to add it"
             )
     return ledger
+
+
+def _of_pod(ledger: Ledger, variables: Mapping[str, str]) -> Config:
+    """The configuration of the pod that ``POD`` names, also where it was made from templates."""
+    found = ledger.one("SELECT to_regclass('pods') IS NOT NULL AS there")
+    pod = pods.named(ledger, ledger.pod) if found and found["there"] else None
+    return config.load(variables if pod is None else instance.overlaid(variables, pod))
 
 
 # Runs of this machine trade with its own stand-ins; nothing is sent to this address from here.

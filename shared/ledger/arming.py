@@ -11,7 +11,7 @@ from typing import Any
 
 from shared import clock
 from shared.errors import OrderDenied
-from shared.ledger import alerts, events, state
+from shared.ledger import alerts, events, phases, state
 from shared.ledger.connection import Ledger, Row
 
 
@@ -60,9 +60,11 @@ def arm(
         terms: what was agreed to, such as venues and capital; kept with the event.
 
     Raises:
-        OrderDenied: trading is HALTED; a person has to re-arm the state first.
+        OrderDenied: a phase before live trading is not passed; or trading is HALTED, and a person
+            has to re-arm the state first.
     """
     with ledger.transaction():
+        phases.demand_before_live(ledger)
         present = state.read_for_update(ledger)
         if present.state == "HALTED":
             raise OrderDenied("TRADING_HALTED", reason=present.reason)

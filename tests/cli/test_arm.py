@@ -16,10 +16,12 @@ from deploy.cli import environment
 from deploy.cli.main import main
 from deploy.local.wire.client import key_variables, make_credentials
 from shared import config
+from shared.errors import OrderDenied
 from shared.execution.venues import clients
 from shared.ledger import arming, connection, migrate, state
 from shared.ledger.connection import Ledger
 from tests.execution.capture_server import Capture, listen
+from tests.ledger_seed import pass_phases
 
 CREDENTIALS = make_credentials(11)
 ARM = ["arm", "--live", "--hours", "6", "--yes"]
@@ -57,6 +59,7 @@ def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str
     values |= key_variables(CREDENTIALS)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
+    pass_phases(connection.connect(database_url, "test"))
     return values
 
 
@@ -96,7 +99,7 @@ def test_a_pod_is_armed_after_each_venue_was_asked_about_its_key(
     assert token is not None
     assert token.armed_by == "person:ada"
     assert token.expires_at - token.armed_at == timedelta(hours=6)
-    (event,) = ledger.query("SELECT kind, detail FROM events")
+    (event,) = ledger.query("SELECT kind, detail FROM events WHERE kind <> 'PHASE_PASSED'")
     assert (event["kind"], event["detail"]["reason"]) == ("LIVE_ARMED", "first day")
     (alert,) = ledger.query("SELECT severity, title FROM alerts")
     assert alert["severity"] == "HIGH"
@@ -322,3 +325,34 @@ def test_nothing_secret_is_printed(
     for name, value in variables.items():
         if name in config.SECRET_VARIABLES:
             assert value not in shown, name
+
+
+@pytest.mark.parametrize("phase", ["setup", "install", "test"])
+def test_a_phase_that_is_open_keeps_live_trading_from_starting(
+    database_url: str, venues: Capture, capsys: Any, phase: str
+) -> None:
+    ledger = reopened(database_url)
+    ledger.execute("DELETE FROM phases WHERE phase = %s", (phase,))
+    with pytest.raises(OrderDenied, match=f"PHASE_OPEN: pod=test, phases={phase}"):
+        arming.arm(ledger, timedelta(hours=1), armed_by="test", reason=None, terms={})
+    assert main(ARM) == 1
+    said = capsys.readouterr().err
+    assert f"phases: not passed: {phase} (`trading-loop phase {phase}`)" in said
+    assert venues.requests == []
+    assert arming.current(reopened(database_url)) is None
+
+
+def test_the_phases_of_another_pod_do_not_count(database_url: str, venues: Capture) -> None:
+    reopened(database_url).execute("UPDATE phases SET pod = 'other'")
+    assert main(ARM) == 1
+    assert arming.current(reopened(database_url)) is None
+
+
+def test_what_is_agreed_to_is_bounded_by_the_stage(
+    database_url: str, venues: Capture, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_POSITION_SIZE", "5000")
+    assert main([*ARM, "--json"]) == 0
+    terms = json.loads(capsys.readouterr().out)["terms"]
+    assert (terms["stage"], terms["max_exposure_quote"]) == (1, "100")
+    assert (terms["max_position_quote"], terms["position_size_percent"]) == ("100", "1")

@@ -20,6 +20,7 @@ from shared.execution.venues import clients, live
 from shared.ledger import arming
 from shared.ledger.connection import Ledger
 from tests.conftest import VirtualClock
+from tests.ledger_seed import pass_phases
 
 START = datetime(2025, 5, 6, 12, tzinfo=UTC)
 SYMBOLS = ("BTC/USDT",)
@@ -108,6 +109,7 @@ def arm(bench: Bench, pod: str = "test") -> None:
     bench.ledger.execute(
         "INSERT INTO trading_state (pod, since) VALUES (%s, now()) ON CONFLICT DO NOTHING", (pod,)
     )
+    pass_phases(ledger)
     arming.arm(ledger, timedelta(hours=1), armed_by="test", reason=None, terms={})
 
 

@@ -188,6 +188,7 @@ def test_execution_of_a_week_by_venue_symbol_and_hour(ledger: Ledger) -> None:
 
 def test_the_arm_token_in_force_is_told(ledger: Ledger) -> None:
     assert gather(ledger)["armed"] is None
+    seed.pass_phases(ledger)
     token = arming.arm(ledger, timedelta(hours=1), armed_by="ada", reason=None, terms={})
     assert gather(ledger)["armed"] == {"until": token.expires_at, "by": "ada"}
     arming.disarm(ledger, by="ada", reason=None)

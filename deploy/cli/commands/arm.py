@@ -13,6 +13,7 @@ from deploy.cli import output
 if TYPE_CHECKING:
     from deploy.cli.checks import Check
     from shared.config import Config
+    from shared.ledger.connection import Ledger
 
 MOST_HOURS = 168
 """A week. Who wants to go on longer looks at it once a week and arms again."""
@@ -23,9 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "arm",
         help="let this pod send real orders for some hours",
         description="Write a token that lets this pod trade live until it expires. It needs "
-        "ENABLE_LIVE_TRADING=true, a migrated ledger, trading that is not HALTED, and keys for "
-        "every venue that cannot withdraw: each venue is asked. Without a valid token the loop "
-        "trades on paper.",
+        "ENABLE_LIVE_TRADING=true, a migrated ledger, the phases before live, trading that is not "
+        "HALTED, and keys for every venue that cannot withdraw: each venue is asked. Without a "
+        "valid token the loop trades on paper.",
     )
     parser.add_argument("--live", action="store_true", required=True, help="for live trading")
     parser.add_argument(
@@ -48,12 +49,13 @@ def handler(args: argparse.Namespace) -> int:
     if _failed(report):
         return _refused(args, report)
     with ledgers.open_ledger() as opened:
+        settings = opened.settings
         report += arming.of_ledger(opened.ledger)
         if not _failed(report):
             report += arming.of_keys(settings)
         if _failed(report):
             return _refused(args, report)
-        if not args.yes and not _confirmed(settings, args.hours):
+        if not args.yes and not _confirmed(settings, opened.ledger, args.hours):
             print("Not armed.", file=sys.stderr)
             return 1
         token = tokens.arm(
@@ -61,10 +63,10 @@ def handler(args: argparse.Namespace) -> int:
             timedelta(hours=float(args.hours)),
             armed_by=output.person(),
             reason=args.reason,
-            terms=arming.terms(settings),
+            terms=(terms := arming.terms(settings, opened.ledger)),
         )
     if args.json:
-        output.print_json({"armed": True, "token": vars(token), "terms": arming.terms(settings)})
+        output.print_json({"armed": True, "token": vars(token), "terms": terms})
     else:
         print(
             f"Live trading is armed until {token.expires_at:%Y-%m-%d %H:%M} UTC. "
@@ -92,15 +94,19 @@ def _refuse_unattended(args: argparse.Namespace) -> None:
         raise ConfigurationError("--yes: expected where no person sits at a terminal to confirm")
 
 
-def _confirmed(settings: Config, hours: Decimal) -> bool:
+def _confirmed(settings: Config, ledger: Ledger, hours: Decimal) -> bool:
     """Show what is agreed to, on the side of the errors, and take the pod's name for a yes."""
     from deploy.cli import arming
+    from shared.ledger import stages
 
+    stage = stages.in_force(ledger).stage
+    settings = stages.bounded(settings, stage)
     print(
         f"Pod {settings.pod} will send real orders for {hours} h:\n"
         f"  to        {', '.join(settings.venues)}\n"
         f"  in        {', '.join(arming.pairs(settings))}\n"
         f"  capital   {settings.capital_quote} {settings.quote_currency}\n"
+        f"  stage     {stage.number}: {stages.described(stage)}\n"
         f"  position  at most {settings.max_position_size} {settings.quote_currency} and "
         f"{settings.position_size_percent} %, {settings.max_positions} at a time\n"
         f"  loss      at most {settings.max_daily_loss} {settings.quote_currency} and "
