@@ -10,6 +10,7 @@ from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution.entries import parents
 from shared.execution.exits import protecting
+from shared.execution.reconciling import sharing
 from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult
@@ -161,20 +162,24 @@ def _free(run: Run, position_id: int, venue_name: str) -> Decimal:
 def _really_there(
     run: Run, venue: Venue, position_id: int, symbol: str, quantity: Decimal
 ) -> Decimal:
-    """``quantity``, or less where the venue has less free that is not of other positions.
+    """``quantity``, or less where the venue has less that is free and not of others.
 
     The ledger may not have heard yet of a sale that the venue has made; what is left there then
-    belongs to others. No exit waits for a venue that does not tell its balances: it still refuses
-    to sell what is not there.
+    belongs to other positions, or to other pods on the account. What of theirs is locked by their
+    stops is not free, and counts in the total. No exit waits for a venue that does not tell its
+    balances: it still refuses to sell what is not there.
     """
+    currency = symbol.split("/")[0]
     try:
-        balance = venue.balances().get(symbol.split("/")[0])
+        balance = venue.balances().get(currency)
     except VenueUnavailable:
         return quantity
+    if balance is None:
+        return Decimal(0)
     row = run.ledger.one(_OF_OTHERS, (run.ledger.pod, symbol, position_id, venue.name))
     others = Decimal(0) if row is None else row["quantity"]
-    free = Decimal(0) if balance is None else balance.free
-    return min(quantity, free - others)
+    others += sharing.held_by_others(run.ledger, venue).get(currency, Decimal(0))
+    return min(quantity, balance.free, balance.total - others)
 
 
 def _sell(

@@ -3,8 +3,8 @@
 The exchange wins: where they differ, the ledger is what is wrong. Nothing is corrected by itself,
 because nobody knows yet by what; but no new risk is taken while they differ, a sale is bounded by
 what the venue really has, and a person is told both totals. Money that somebody moved is booked
-with ``trading-loop transfer``. Each pod is compared with the whole account: two pods on one
-account would always differ, so that neither trades.
+with ``trading-loop transfer``. Pods of one project share its keys, and so its accounts: what the
+ledger says of all of them together is compared with the account (``sharing``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from shared import clock
+from shared.execution.reconciling import sharing
 from shared.execution.venues.base import Venue
 from shared.ledger import alerts, events
 from shared.ledger.connection import Ledger
@@ -65,14 +66,14 @@ def compare(run: Run, venue: Venue, *, only: frozenset[str] | None = None) -> Co
     Raises:
         VenueUnavailable: the balances cannot be read.
     """
-    before = _ledger_totals(run.ledger, venue.name)
+    before = _ledger_totals(run.ledger, venue)
     held = {currency: balance.total for currency, balance in venue.balances().items()}
     bases = (pair.split("/")[0] for pair in run.pairs)
     watched = only or frozenset({run.config.quote_currency, *bases, *before})
     unequal = _differences(watched, held, before)
     if not unequal:
         return Comparison(())
-    after = _ledger_totals(run.ledger, venue.name)
+    after = _ledger_totals(run.ledger, venue)
     if after == before:
         return Comparison(unequal)
     unequal_now = _differences(watched, held, after)
@@ -102,12 +103,15 @@ def report(run: Run, venue_name: str, difference: Difference) -> dict[str, str]:
     return detail
 
 
-def _ledger_totals(ledger: Ledger, venue_name: str) -> dict[str, Decimal]:
+def _ledger_totals(ledger: Ledger, venue: Venue) -> dict[str, Decimal]:
     rows = ledger.query(
         "SELECT currency, amount FROM balances WHERE pod = %s AND venue = %s",
-        (ledger.pod, venue_name),
+        (ledger.pod, venue.name),
     )
-    return {row["currency"]: row["amount"] for row in rows}
+    totals = {row["currency"]: row["amount"] for row in rows}
+    for currency, amount in sharing.held_by_others(ledger, venue).items():
+        totals[currency] = totals.get(currency, _NOTHING) + amount
+    return totals
 
 
 def _differences(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from shared.errors import VenueUnavailable
 from shared.execution import fees
-from shared.execution.reconciling import accounts, strangers, untold_fees
+from shared.execution.reconciling import accounts, sharing, strangers, untold_fees
 from shared.execution.reconciling.accounts import Comparison
 from shared.execution.reconciling.findings import Reconciliation
 from shared.execution.reconciling.refreshing import refresh_open_orders
@@ -73,15 +73,20 @@ def _settled_comparison(run: Run, venue: Venue, found: Reconciliation) -> Compar
 
     One of them may have been filled since it was last asked for. ``moved`` then means that the
     venue is still too busy to tell: the ledger moved again, an order has no known outcome, or the
-    fills of one are not all in the ledger.
+    fills of one are not all in the ledger. So it is where another pod on the account has such
+    orders, which only its own runs bring up to date.
     """
     comparison = accounts.compare(run, venue)
-    if not comparison.differences or not (comparison.moved or _under_way(run.ledger, venue.name)):
+    if not comparison.differences:
         return comparison
-    complete = refresh_open_orders(run, {venue.name: venue}, found, only=venue.name)
-    comparison = accounts.compare(run, venue)
-    moved = comparison.moved or not complete or _in_flight(run.ledger, venue.name)
-    return Comparison(comparison.differences, moved)
+    if comparison.moved or _under_way(run.ledger, venue.name):
+        complete = refresh_open_orders(run, {venue.name: venue}, found, only=venue.name)
+        comparison = accounts.compare(run, venue)
+        moved = comparison.moved or not complete or _in_flight(run.ledger, venue.name)
+        comparison = Comparison(comparison.differences, moved)
+    if comparison.differences and not comparison.moved and sharing.others_move(run, venue):
+        return Comparison(comparison.differences, moved=True)
+    return comparison
 
 
 def _pending(ledger: Ledger) -> Row:
