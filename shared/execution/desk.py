@@ -9,7 +9,7 @@ from decimal import Decimal
 from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution.entries import entering, parents, slices
-from shared.execution.exits import leaving, protecting
+from shared.execution.exits import leaving, protecting, reducing
 from shared.execution.exits.closing import close_finished_positions
 from shared.execution.exits.protecting import Protection
 from shared.execution.reconciling.reconcile import Reconciliation, compare, reconcile
@@ -61,6 +61,17 @@ class Desk:
             size_quote=size_quote,
             decision_mid=decision_mid,
             reason=reason,
+        )
+
+    def reduce(self, position_id: int, quantity: Decimal, decision_mid: Decimal, key: str) -> str:
+        """Sell a part of a position by a parent order; a repeat of ``key`` finds the same one."""
+        return reducing.reduce(
+            self._run,
+            self.venues,
+            position_id,
+            quantity=quantity,
+            decision_mid=decision_mid,
+            key=key,
         )
 
     def work(self) -> list[OrderResult]:

@@ -109,8 +109,20 @@ class Exits:
 
 
 @dataclass(frozen=True)
+class StopOnly:
+    """The exits of a core position: a stop far away, and nothing else ends it by its price."""
+
+    stop_price: Decimal
+
+
+@dataclass(frozen=True)
 class EntryOrder:
-    """A position to be opened or added to, as risk management has approved it."""
+    """A position to be opened or added to, as risk management has approved it.
+
+    Attributes:
+        key: names the parent order where no decision stands behind it: whoever repeats the same
+            key finds the same parent. Without either, the parent is of this run.
+    """
 
     decision_id: str | None
     symbol: str
@@ -119,7 +131,8 @@ class EntryOrder:
     strategy: str
     sleeve: Literal["tactical", "core"]
     urgency: Urgency
-    exits: Exits
+    exits: Exits | StopOnly
+    key: str | None = None
 
 
 @dataclass(frozen=True)

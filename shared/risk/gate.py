@@ -29,6 +29,7 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     money.position_size,
     money.position_share,
     money.gross,
+    money.core_weight,
     money.position_count,
     money.equity_age,
     money.daily_loss,

@@ -10,7 +10,7 @@ from shared import clock
 from shared.errors import DataUnavailable, OrderDenied, VenueUnavailable
 from shared.execution.entries import parents
 from shared.execution.entries.parents import NewParent
-from shared.execution.types import EntryOrder, Purpose, Urgency
+from shared.execution.types import EntryOrder, Exits, Purpose, Urgency
 from shared.execution.venues.base import Venue
 from shared.ledger import arming
 from shared.run import Run
@@ -32,7 +32,7 @@ class _Buy:
 
 
 def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
-    """Write position and parent in one transaction; a repeat of the decision finds them.
+    """Write position and parent in one transaction; a repeat of decision or key finds them.
 
     Returns:
         The parent's id.
@@ -41,8 +41,8 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
         OrderDenied: no venue takes an order as small as the whole size, or none tells its minimum;
             or the symbol's position is being left; or the venues are live and the pod not armed.
     """
-    smallest = min(_smallest_notionals(venues, order.symbol, order.decision_mid))
-    if order.size_quote < smallest * _ROOM_ABOVE_MINIMUM:
+    smallest = smallest_buy_quote(venues, order.symbol, order.decision_mid)
+    if order.size_quote < smallest:
         raise OrderDenied("SIZE_BELOW_MINIMUM", size=order.size_quote, minimum=smallest)
     buy = _Buy(
         order.symbol,
@@ -57,8 +57,9 @@ def enter(run: Run, venues: Mapping[str, Venue], order: EntryOrder) -> str:
         run.guard()
         _deny_unless_armed(run, venues)
         position_id = _position_for(run, order)
-        key = order.decision_id or f"{position_id}:{clock.iso(run.event_at)}"
-        parent = _parent(run, venues, f"entry:{run.ledger.pod}:{key}", position_id, buy)
+        name = order.decision_id or f"{position_id}:{clock.iso(run.event_at)}"
+        key = order.key or f"entry:{run.ledger.pod}:{name}"
+        parent = _parent(run, venues, key, position_id, buy)
         parents.insert(run.ledger, parent)
     return parent.parent_id
 
@@ -98,6 +99,15 @@ def add(
     return parent.parent_id
 
 
+def smallest_buy_quote(venues: Mapping[str, Venue], symbol: str, mid: Decimal) -> Decimal:
+    """The least that may be entered, in quote: the smallest order of the easiest venue, with room.
+
+    Raises:
+        OrderDenied: no venue tells its minimum.
+    """
+    return min(_smallest_notionals(venues, symbol, mid)) * _ROOM_ABOVE_MINIMUM
+
+
 def _deny_unless_armed(run: Run, venues: Mapping[str, Venue]) -> None:
     """The gate would deny each slice; what nobody may buy is not planned either."""
     if any(venue.mode == "live" for venue in venues.values()):
@@ -126,15 +136,25 @@ def _position_for(run: Run, order: EntryOrder) -> int:
             order.decision_id,
             clock.now(),
             order.exits.stop_price,
-            order.exits.target_price,
-            order.exits.trailing_activation_price,
-            order.exits.trailing_distance_percent,
-            order.exits.time_stop_at,
+            *_exits_beyond_the_stop(order),
         ),
     )
     if row is None:
         raise DataUnavailable("positions: expected the new row, was nothing")
     return int(row["position_id"])
+
+
+def _exits_beyond_the_stop(order: EntryOrder) -> tuple[object, ...]:
+    """Target, activation and distance of the trailing stop, time stop; nulls where none is set."""
+    if not isinstance(order.exits, Exits):
+        return (None, None, None, None)
+    exits = order.exits
+    return (
+        exits.target_price,
+        exits.trailing_activation_price,
+        exits.trailing_distance_percent,
+        exits.time_stop_at,
+    )
 
 
 def _parent(

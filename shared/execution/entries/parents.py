@@ -237,9 +237,9 @@ def cancel(ledger: Ledger, parent_id: str, reason: str) -> bool:
 
 
 def cancel_of_position(ledger: Ledger, position_id: int, reason: str) -> int:
-    """Close the working entries of a position, because it is to be left."""
+    """Close all that a position still wants, because it is to be left whole."""
     return ledger.execute(
         "UPDATE parent_orders SET state = 'CANCELLED', ended_reason = %s "
-        "WHERE position_id = %s AND state = 'WORKING' AND side = 'buy'",
+        "WHERE position_id = %s AND state = 'WORKING'",
         (reason, position_id),
     )

@@ -1,4 +1,7 @@
-"""Work the parent orders: send the slice that is due, over the venues where it costs least."""
+"""Work the parent orders: send the slice that is due, over the venues where it costs least.
+
+Those that buy are worked here, those that sell a part of a core position in ``exits/reducing``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from shared.execution.entries import liquidity, parents, routing
 from shared.execution.entries.liquidity import Liquidity
 from shared.execution.entries.offers import Offer
 from shared.execution.entries.parents import Parent
+from shared.execution.exits import reducing
 from shared.execution.sending import send
 from shared.execution.ticketing import Wish, marketable_intent
 from shared.execution.types import OrderResult
@@ -36,7 +40,8 @@ def work(
     number = parents.due_slice(parent, now)
     if number is None or not may_buy:
         return []
-    results = _buy(run, venues, parent, number, passive=trading.limit_orders_only)
+    send_slice = _buy if parent.side == "buy" else reducing.sell
+    results = send_slice(run, venues, parent, number, passive=trading.limit_orders_only)
     if number >= parent.slices - 1:
         _end_if_complete(run, venues, parent)
     return results
@@ -48,9 +53,10 @@ def _why_over(
     """A parent is not worked to its end for its own sake: what it was made for must still hold."""
     if parent.sell_decision_id is not None:
         return "CANCELLED", f"decision {parent.sell_decision_id} says SELL"
-    if parent.position_sold:
+    buys = parent.side == "buy"
+    if buys and parent.position_sold:
         return "CANCELLED", "its position is being sold"
-    if parent.symbol not in run.universe.buyable:
+    if buys and parent.symbol not in run.universe.buyable:
         return "CANCELLED", f"{parent.symbol} is no longer in the universe"
     if not trading.allows_new_risk:
         return "CANCELLED", f"trading is {trading.state}"

@@ -127,8 +127,7 @@ def _leave_venue(
         venue = venues[row["venue"]]
         if not protecting.lift(run, venue, position_id, why=f"exit: {reason}"):
             raise VenueUnavailable(f"{venue.name}: a stop may still rest")
-        quantity = _free(run, position_id, venue.name)
-        quantity = _really_there(run, venue, position_id, row["symbol"], quantity) * fraction
+        quantity = sellable(run, venue, position_id, row["symbol"]) * fraction
         return None if quantity <= 0 else _sell(run, venue, position_id, row, key, quantity)
     except (VenueUnavailable, KeyError) as error:
         _tell_delayed(run, position_id, row, str(error))
@@ -150,6 +149,12 @@ def _key(run: Run, position_id: int, venue_name: str, fraction: Decimal) -> str 
     if parts is None or parts["taken"]:
         return None
     return f"{name}{parts['sent']}"
+
+
+def sellable(run: Run, venue: Venue, position_id: int, symbol: str) -> Decimal:
+    """What a position holds on a venue that no sale under way claims and that is really there."""
+    quantity = _free(run, position_id, venue.name)
+    return _really_there(run, venue, position_id, symbol, quantity)
 
 
 def _free(run: Run, position_id: int, venue_name: str) -> Decimal:
