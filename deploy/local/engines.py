@@ -8,15 +8,53 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from deploy.local import exports, logs
 from deploy.local.manifest import Step, Workflow
 from deploy.local.pd import Pipedream
+from deploy.local.results import Usage
 from shared.errors import ConfigurationError
 
 Handler = Callable[[Any], Any]
 RETURN_VALUE = "$return_value"
+
+
+class StepKilled(Exception):
+    """The platform ended the process: of its time, of its memory, or from outside."""
+
+
+class InjectedError(Exception):
+    """An error that was put into a step on purpose."""
+
+
+class InjectedKill(StepKilled):
+    """A process that was killed on purpose."""
+
+
+@dataclass
+class Disturbance:
+    """What happens to a run on purpose, once.
+
+    Attributes:
+        what: ``kill`` ends the process, ``fail`` raises ``InjectedError``, ``hold`` stops the run
+            until ``hold`` returns.
+        step: the namespace of the step in which it happens.
+        line: before the so many-th line of our own code that the step runs. In the fast mode it
+            happens before the step's first line. A step that runs fewer lines is not disturbed.
+        hold: called where the run stops; blocks.
+        happened: whether it has come about.
+    """
+
+    what: Literal["kill", "fail", "hold"]
+    step: str
+    line: int = 1
+    hold: Callable[[], None] = lambda: None
+    happened: bool = False
+
+    def due_in(self, step: Step) -> bool:
+        """Whether it is to happen in ``step``; after it has, in none."""
+        return not self.happened and step.namespace == self.step
 
 
 @dataclass(frozen=True)
@@ -46,7 +84,7 @@ class Engine(Protocol):
         """
         ...
 
-    def begin(self, workflow: Workflow) -> object:
+    def begin(self, workflow: Workflow, disturbance: Disturbance | None = None) -> object:
         """A run, or a segment of one, begins; what it returns is given to its ``call``s."""
         ...
 
@@ -54,8 +92,8 @@ class Engine(Protocol):
         """Run one step; an exception of it, or its end by force, is in the result."""
         ...
 
-    def end(self, run: object) -> None:
-        """The run is over, well or not."""
+    def end(self, run: object) -> Usage | None:
+        """The run is over, well or not: what it took, where it had a process of its own."""
         ...
 
     def close(self) -> None:
@@ -79,10 +117,14 @@ class InProcess:
             for step in workflow.steps:
                 self._handler(step)
 
-    def begin(self, workflow: Workflow) -> None:
-        return None
+    def begin(self, workflow: Workflow, disturbance: Disturbance | None = None) -> object:
+        return disturbance
 
     def call(self, run: object, step: Step, pd: Pipedream, seconds_left: float) -> Called:
+        if isinstance(run, Disturbance) and run.due_in(step):
+            error = _disturb(run)
+            if error is not None:
+                return Called({}, "", error)
         with logs.capture() as printed:
             try:
                 returned = self._handler(step)(pd)
@@ -92,7 +134,7 @@ class InProcess:
         return Called(texts, printed.getvalue())
 
     def end(self, run: object) -> None:
-        """Nothing was taken."""
+        """No process was taken."""
 
     def close(self) -> None:
         """Nothing was taken."""
@@ -102,6 +144,16 @@ class InProcess:
         if path not in self._handlers:
             self._handlers[path] = _load(path, step.namespace)
         return self._handlers[path]
+
+
+def _disturb(disturbance: Disturbance) -> Exception | None:
+    """Let it happen where this process, which cannot be killed, can: between two steps."""
+    disturbance.happened = True
+    if disturbance.what == "hold":
+        disturbance.hold()
+        return None
+    kind = InjectedError if disturbance.what == "fail" else InjectedKill
+    return kind(f"{disturbance.step}: before its first line")
 
 
 def encode_all(exported: dict[str, Any], returned: Any, namespace: str) -> dict[str, str]:

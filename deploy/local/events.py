@@ -40,13 +40,28 @@ def cron_event(workflow: Workflow, at_ms: int) -> dict[str, Any]:
     }
 
 
-def context(pod: str, workflow: Workflow, at_ms: int, *, key: str = "") -> dict[str, Any]:
-    """The context of a run. ``key`` tells apart runs of one workflow at the same millisecond."""
+def context(
+    pod: str,
+    workflow: Workflow,
+    at_ms: int,
+    *,
+    key: str = "",
+    number: int = 1,
+    now_ms: int | None = None,
+) -> dict[str, Any]:
+    """The context of a run.
+
+    Args:
+        at_ms: when it was due.
+        key: tells apart runs of one workflow at the same millisecond, by their trace ids.
+        number: tells apart executions of one event.
+        now_ms: when it is delivered; by default when it was due.
+    """
     identity = trace_id(pod, workflow.name, at_ms) if not key else _id(pod, workflow.name, key)
     return {
-        "id": _id(identity, "execution"),
+        "id": _id(identity, "execution", *([] if number == 1 else [str(number)])),
         "trace_id": identity,
-        "ts": clock.iso(clock.from_ms(at_ms)),
+        "ts": clock.iso(clock.from_ms(at_ms if now_ms is None else now_ms)),
         "deployment_id": f"d_{_id(workflow.name, 'deployment')[:8]}",
         "emitter_id": f"ti_{_id(workflow.name, 'emitter')[:8]}",
         "owner_id": "o_local",

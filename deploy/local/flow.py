@@ -31,6 +31,8 @@ JsonObject = dict[str, Any]
 LINK_PREFIX = "/_flow/"
 DEFAULT_TIMEOUT_MS = 24 * 60 * 60 * 1000
 DEFAULT_MAX_RETRIES = 10
+MAX_RETRIES = 8
+RETRIES_SPAN_MS = 10 * 60 * 60 * 1000
 LONGEST_MS = 365 * DEFAULT_TIMEOUT_MS  # "as little as one millisecond, or as long as one year"
 
 
@@ -40,11 +42,12 @@ class Pause:
 
     Attributes:
         token: names the pause in its two links.
+        kind: the platform's own ``retry`` runs a step again that has failed.
         milliseconds: after which it ends by itself; a suspension is cancelled then.
         context_json: what ``rerun`` hands to the next run of the step.
     """
 
-    kind: Literal["delay", "suspend", "rerun"]
+    kind: Literal["delay", "suspend", "rerun", "retry"]
     token: str
     milliseconds: float
     context_json: str = "null"
@@ -65,6 +68,7 @@ class FlowState:
     Attributes:
         segment: 1 until the first pause.
         runs: how often the present step has been run, with this time.
+        retries: how often the platform has retried it.
         run_context: the JSON text that the step gave to ``rerun``, if this is a rerun.
         callback_request: the call of ``resume_url`` that ended the pause before a rerun.
     """
@@ -74,6 +78,7 @@ class FlowState:
     token: str | None = None
     segment: int = 1
     runs: int = 1
+    retries: int = 0
     run_context: str | None = None
     callback_request: JsonObject | None = None
 
@@ -129,6 +134,16 @@ class Flow:
         self._state.token = token
         self._state.pause = Pause(kind, token, milliseconds, text)
         return self._paused.links(token)
+
+
+def retry_delay_ms(retries: int) -> float:
+    """How long the platform waits before it retries a step that it has retried so often.
+
+    Eight retries over ten hours, each wait twice the one before
+    (https://pipedream.com/docs/workflows/building-workflows/settings); that the waits double
+    exactly, and how long the first is, is decided here.
+    """
+    return RETRIES_SPAN_MS / (2**MAX_RETRIES - 1) * 2.0**retries
 
 
 def _milliseconds(name: str, value: Any) -> float:

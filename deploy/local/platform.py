@@ -17,8 +17,8 @@ from typing import Any
 
 from deploy.local import exports
 from deploy.local.data_store import DataStore
-from deploy.local.engines import Called, Engine, InProcess
-from deploy.local.flow import Ending, FlowState, Pause, PausedRuns
+from deploy.local.engines import Called, Disturbance, Engine, InProcess, StepKilled
+from deploy.local.flow import MAX_RETRIES, Ending, FlowState, Pause, PausedRuns, retry_delay_ms
 from deploy.local.manifest import Project, Step, Workflow
 from deploy.local.pd import Pipedream, RunState
 from deploy.local.results import StepResult, WorkflowResult, cancelled, price
@@ -39,6 +39,7 @@ class _Run:
     workflow: Workflow
     trace_id: str
     state: RunState
+    auto_retry: bool = False
     next_step: int = 0
 
 
@@ -72,16 +73,29 @@ class Platform:
         self._engine.load_all(self._project.workflows)
 
     def run_workflow(
-        self, workflow: Workflow, event: JsonObject, context: JsonObject
+        self,
+        workflow: Workflow,
+        event: JsonObject,
+        context: JsonObject,
+        *,
+        disturbance: Disturbance | None = None,
+        auto_retry: bool = False,
     ) -> WorkflowResult:
         """Run the steps in order, until one fails, pauses the run or calls ``pd.flow.exit``.
 
         An exception of a step ends up in the result; ``KeyboardInterrupt`` and its like do not.
         What comes after a pause has results of its own, see ``take_continued``.
+
+        Args:
+            disturbance: what is to happen to the run on purpose, in its first segment.
+            auto_retry: the workflow's setting: a step that fails is run again, up to eight times
+                over ten hours, with the exports of the steps before it. What was killed is not.
         """
         trigger = exports.encode({"event": event, "context": context}, "trigger", "event")
         state = RunState({"trigger": trigger}, exports.size(trigger))
-        return self._run_segment(_Run(workflow, context["trace_id"], state))
+        return self._run_segment(
+            _Run(workflow, context["trace_id"], state, auto_retry), disturbance
+        )
 
     def take_continued(self) -> list[WorkflowResult]:
         """The segments that ended since the last call, without the first one of each run."""
@@ -90,17 +104,17 @@ class Platform:
             taken.append(self._continued.popleft())
         return taken
 
-    def _run_segment(self, run: _Run) -> WorkflowResult:
+    def _run_segment(self, run: _Run, disturbance: Disturbance | None = None) -> WorkflowResult:
         watch = clock.Stopwatch()
         state, flow = run.state, run.state.flow
         segment = flow.segment
         results: list[StepResult] = []
-        engine_run = self._engine.begin(run.workflow)
+        engine_run, usage = self._engine.begin(run.workflow, disturbance), None
         try:
             for step in run.workflow.steps[run.next_step :]:
                 results.append(self._run_step(step, run, engine_run, watch))
                 if results[-1].error is not None or flow.exit_reason is not None:
-                    flow.pause = None
+                    flow.pause = self._retry(run, results[-1])
                     break
                 state.steps[step.namespace] = results[-1].exports_json
                 if flow.pause is not None:
@@ -108,7 +122,9 @@ class Platform:
                 self._leave_step(flow)
                 run.next_step += 1
         finally:
-            self._engine.end(engine_run)  # also after Ctrl-C: a process must not be left behind
+            usage = self._engine.end(
+                engine_run
+            )  # also after Ctrl-C: a process must not be left behind
         seconds = watch.seconds()
         result = WorkflowResult(
             workflow=run.workflow.name,
@@ -123,9 +139,28 @@ class Platform:
             credits=price(seconds, run.workflow.settings.memory_mib),
             segment=segment,
             pause=flow.pause,
+            usage=usage,
         )
         self._end_segment(run, result)
         return result
+
+    def _retry(self, run: _Run, failed: StepResult) -> Pause | None:
+        """The pause before the step that has failed is run again; ``None`` where it is not."""
+        flow = run.state.flow
+        if failed.error is None or isinstance(failed.error, StepKilled):
+            return None
+        if not run.auto_retry or flow.retries >= MAX_RETRIES:
+            return None
+        flow.token = flow.token or self.paused.open()
+        wait_ms = retry_delay_ms(flow.retries)
+        links = self.paused.links(flow.token)
+        attempt = {
+            "error": {"name": type(failed.error).__name__, "message": str(failed.error)},
+            "cancel_url": links["cancel_url"],
+            "rerun_url": links["resume_url"],
+            "resume_ts": clock.iso(clock.from_ms(clock.now_ms() + round(wait_ms))),
+        }
+        return Pause("retry", flow.token, wait_ms, json.dumps(attempt))
 
     def _end_segment(self, run: _Run, result: WorkflowResult) -> None:
         """Keep the result of a later segment; let a run wait that has paused."""
@@ -141,7 +176,7 @@ class Platform:
         if flow.token is not None:
             self.paused.close(flow.token)
             flow.token = None
-        flow.runs, flow.run_context, flow.callback_request = 1, None, None
+        flow.runs, flow.retries, flow.run_context, flow.callback_request = 1, 0, None, None
 
     def _go_on(self, run: _Run, ending: Ending) -> None:
         """The next segment of a run whose pause is over."""
@@ -211,6 +246,10 @@ def _begin_segment(run: _Run, pause: Pause, ending: Ending) -> None:
             run_context=pause.context_json,
             callback_request=ending.request,
         )
+    elif pause.kind == "retry":
+        attempt = {"$attempt": json.loads(pause.context_json)}
+        state.steps[paused_in] = exports.encode(attempt, paused_in, "$attempt")
+        state.flow = FlowState(segment=segment, retries=state.flow.retries + 1)
     else:
         state.flow = FlowState(segment=segment)
         run.next_step += 1

@@ -17,6 +17,10 @@ from deploy.local.http import HttpWorkflows
 from deploy.local.market.source import SourceSpec
 from deploy.local.platform import WorkflowResult
 from deploy.local.progress import Progress
+from deploy.local.schedule_faults import judgement
+from deploy.local.schedule_faults.plan import deliveries
+from deploy.local.schedule_faults.rates import FaultRates
+from deploy.local.schedule_faults.serving import FaultyServing
 from deploy.local.scheduler import Tick, real_ticks, virtual_ticks
 from deploy.local.session import LocalSession, Models
 from deploy.local.tally import Tally
@@ -47,6 +51,7 @@ class ReplayOptions:
         port: where the dashboard is served; ``None`` serves none.
         realtime: wait for every minute, instead of going as fast as it can.
         faithful: see ``SessionOptions``; it has a ledger of its own.
+        faults: what befalls the schedule on purpose; not at real pace.
     """
 
     spec: SourceSpec
@@ -56,11 +61,13 @@ class ReplayOptions:
     port: int | None
     realtime: bool
     faithful: bool = False
+    faults: FaultRates | None = None
 
     @property
     def database(self) -> str:
         """The ledger's database, the same for the same arguments and build."""
-        mode = ("faithful",) if self.faithful else ()
+        mode = ["faithful"] if self.faithful else []
+        mode += [] if self.faults is None else [str(self.faults)]
         return resume.database_name(
             self.spec.to_json(), self.profile, str(self.capital_quote), self.models, VERSION, *mode
         )
@@ -95,6 +102,7 @@ class Replay:
         self._console = console
         self._sleep = sleep
         self.tally = Tally()
+        self._faulty = None if options.faults is None else FaultyServing(session)
         self._url: str | None = None
 
     def run(self) -> Outcome:
@@ -119,8 +127,7 @@ class Replay:
             dashboard_url=self._url,
         )
         with progress, self._pace(start_ms), _seldom_collecting():
-            for tick in self._ticks(start_ms):
-                self._run(tick)
+            for tick in self._served(self._ticks(start_ms)):
                 progress.update(tick.at_ms, self.tally)
         return self._finish(watch, resumed)
 
@@ -173,13 +180,26 @@ class Replay:
         finally:
             clock.install(lambda: self._session.now_ms)
 
-    def _run(self, tick: Tick) -> None:
-        if self._session.is_done(tick):
+    def _served(self, ticks: Iterator[Tick]) -> Iterator[Tick]:
+        """Run what the ledger does not have yet, and yield each tick that was dealt with."""
+        if self._faulty is None or self._options.faults is None:
+            for tick in ticks:
+                if not self._session.is_done(tick):
+                    self._count([self._session.run_tick(tick)])
+                yield tick
             return
-        result = self._session.run_tick(tick)
+        to_ms = self._options.spec.to_ms
+        for delivery in deliveries(ticks, self._options.faults, to_ms):
+            if not self._session.is_done(delivery.tick):
+                self._count(self._faulty.serve(delivery))
+            yield delivery.tick
+        self._count(self._faulty.finish())
+
+    def _count(self, results: list[WorkflowResult]) -> None:
         self._count_continued()
-        self._stop_without_ledger(result)
-        self.tally.add(result)
+        for result in results:
+            self._stop_without_ledger(result)
+            self.tally.add(result)
 
     def _count_continued(self) -> None:
         for result in self._session.platform.take_continued():
@@ -205,9 +225,26 @@ class Replay:
         self._session.advance(self._options.spec.to_ms)
         resume.mark_finished(self._session.ledger)
         report = summary.build(self._session, self.tally)
+        if self._faulty is not None:
+            report["schedule_faults"] = self._judged(self._faulty, resumed)
+        report |= {"usage": self.tally.usage_as_json()}
         report |= {"wall_seconds": round(watch.seconds(), 3)}
         report |= {"peak_rss_mib": round(summary.peak_rss_mib(), 1)}
         return Outcome(report, self.tally, resumed)
+
+    def _judged(self, faulty: FaultyServing, resumed: bool) -> dict[str, Any]:
+        """What befell the schedule, and whether the books held.
+
+        The stand-ins of a replay that was stopped in between have not seen its earlier orders:
+        there the books cannot be judged, and ``violations`` is null.
+        """
+        return {
+            "rates": str(self._options.faults),
+            "faults": faulty.as_json(),
+            "runs_disturbed": self.tally.injected_as_json(),
+            "trading_state": judgement.trading_state(self._session),
+            "violations": None if resumed else judgement.judge(self._session),
+        }
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)

@@ -32,11 +32,30 @@ def show(console: Console, report: dict[str, Any], tally: Tally, *, resumed: boo
         if runs:
             text = f"{runs} x {workflow} took longer than its timeout on Pipedream"
             console.print(text, style="red", soft_wrap=True)
+    if "schedule_faults" in report:
+        console.print(_faults(report["schedule_faults"]), markup=False, soft_wrap=True)
     for failure in report["failures"]:
         text = f"FAILED {failure['runs']} x {failure['workflow']}: {failure['error']}"
         console.print(text, style="red", markup=False, soft_wrap=True)
     for difference in report["differences"]:
         console.print(f"DIFFERENCE {difference}", style="red", markup=False, soft_wrap=True)
+
+
+def _faults(befell: dict[str, Any]) -> str:
+    """What befell the schedule, one kind a line, and what was wrong in the end."""
+    lines = [f"Faults of the schedule: {befell['rates']}"]
+    lines += [
+        f"  {count['happened']} of {count['asked']} {kind}"
+        for kind, count in befell["faults"].items()
+    ]
+    lines.append("Trading state at the end: {state}, {reason}".format(**befell["trading_state"]))
+    violations = befell["violations"]
+    if violations is None:
+        lines.append("The books were not judged: the replay was stopped in between.")
+    else:
+        lines.append(f"Invariants violated: {len(violations)}")
+        lines += [f"  VIOLATION {found['kind']}: {found['what']}" for found in violations]
+    return "\n".join(lines)
 
 
 def _results(report: dict[str, Any]) -> Table:

@@ -17,6 +17,20 @@ _MIB_A_CREDIT = 256
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a run took of its process.
+
+    Attributes:
+        cold: the process was started for this run.
+        peak_kib: the largest resident size of the process in its life so far; 0 where the system
+            does not tell.
+    """
+
+    cold: bool
+    peak_kib: int
+
+
+@dataclass(frozen=True)
 class StepResult:
     """How one step went. ``error`` is the exception that ended it."""
 
@@ -46,6 +60,7 @@ class WorkflowResult:
         credits: its price on Pipedream.
         segment: 1, and one more after each pause of the run.
         pause: why the run did not go on here; a later segment does.
+        usage: of its process; ``None`` where it had none of its own, in the fast mode.
     """
 
     workflow: str
@@ -60,6 +75,7 @@ class WorkflowResult:
     credits: int
     segment: int = 1
     pause: Pause | None = None
+    usage: Usage | None = None
 
     @property
     def failed(self) -> bool:
@@ -84,8 +100,12 @@ def price(seconds: float, memory_mib: int) -> int:
 
     Source: https://pipedream.com/docs/pricing
     """
-    segments = max(1, math.ceil(seconds / _SECONDS_A_CREDIT))
-    return segments * math.ceil(memory_mib / _MIB_A_CREDIT)
+    return segments(seconds) * math.ceil(memory_mib / _MIB_A_CREDIT)
+
+
+def segments(seconds: float) -> int:
+    """The units of 30 s that a run is charged for; one that took no time costs one."""
+    return max(1, math.ceil(seconds / _SECONDS_A_CREDIT))
 
 
 def cancelled(

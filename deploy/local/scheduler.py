@@ -26,12 +26,12 @@ def virtual_ticks(workflows: Sequence[Workflow], from_ms: int, to_ms: int) -> It
     due: list[tuple[int, int]] = []
     for rank, workflow in enumerate(workflows):
         if workflow.schedule is not None:
-            due.append((_next_ms(workflow, from_ms - 1), rank))
+            due.append((next_ms(workflow, from_ms - 1), rank))
     heapq.heapify(due)
     while due and due[0][0] < to_ms:
         at_ms, rank = heapq.heappop(due)
         yield Tick(at_ms, workflows[rank])
-        heapq.heappush(due, (_next_ms(workflows[rank], at_ms), rank))
+        heapq.heappush(due, (next_ms(workflows[rank], at_ms), rank))
 
 
 def real_ticks(
@@ -49,10 +49,11 @@ def real_ticks(
         wait_ms = tick.at_ms - clock.now_ms()
         if wait_ms > 0:
             sleep(wait_ms / 1000)
-        if clock.now_ms() < _next_ms(tick.workflow, tick.at_ms):
+        if clock.now_ms() < next_ms(tick.workflow, tick.at_ms):
             yield tick
 
 
-def _next_ms(workflow: Workflow, after_ms: int) -> int:
+def next_ms(workflow: Workflow, after_ms: int) -> int:
+    """The first tick of a scheduled workflow after ``after_ms``."""
     assert workflow.schedule is not None
     return clock.to_ms(workflow.schedule.next_after(clock.from_ms(after_ms)))

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from deploy.local import accounts, events, manifest, resume, venue_check
-from deploy.local.engines import Engine, InProcess
+from deploy.local.engines import Disturbance, Engine, InProcess
 from deploy.local.market.source import SourceSpec
 from deploy.local.platform import Platform, WorkflowResult
 from deploy.local.scheduler import Tick
@@ -137,18 +137,40 @@ class LocalSession:
         self.wire.advance(now_ms)
 
     def run_tick(self, tick: Tick) -> WorkflowResult:
-        """Run a workflow that is due; the time moves to the tick.
+        """Run a workflow that is due; the time moves to the tick."""
+        self.move_to(tick.at_ms)
+        return self.hand_over(tick)
 
-        Paused runs that are due until then go on first, each at its time.
+    def move_to(self, at_ms: int) -> None:
+        """Move the time on to ``at_ms``; paused runs that are due until then go on first."""
+        self.go_on_until(at_ms)
+        if at_ms > self.now_ms:
+            self.advance(at_ms)
+
+    def hand_over(
+        self,
+        tick: Tick,
+        *,
+        number: int = 1,
+        own_event: bool = False,
+        disturbance: Disturbance | None = None,
+        auto_retry: bool = False,
+    ) -> WorkflowResult:
+        """Run the workflow of ``tick`` now, whatever time it is.
+
+        Args:
+            number: 2 where the same tick is delivered once more: another execution, of the same
+                event, or, with ``own_event``, of an event that has a trace id of its own.
+            disturbance, auto_retry: see ``Platform.run_workflow``.
         """
-        self.go_on_until(tick.at_ms)
-        if tick.at_ms > self.now_ms:
-            self.advance(tick.at_ms)
-        workflow = tick.workflow
+        workflow, at_ms = tick.workflow, tick.at_ms
+        key = f"{at_ms} again {number}" if own_event else ""
         return self.platform.run_workflow(
             workflow,
-            events.cron_event(workflow, tick.at_ms),
-            events.context(self.pod, workflow, tick.at_ms),
+            events.cron_event(workflow, at_ms),
+            events.context(self.pod, workflow, at_ms, key=key, number=number, now_ms=self.now_ms),
+            disturbance=disturbance,
+            auto_retry=auto_retry,
         )
 
     def go_on_until(self, until_ms: int) -> None:

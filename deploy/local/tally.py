@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.local.engines import InjectedError, InjectedKill
 from deploy.local.platform import WorkflowResult
+from deploy.local.usage import WorkflowUsage
 from shared.ledger.connection import Ledger
 
 _ERROR_LENGTH = 300
@@ -40,18 +42,22 @@ class Tally:
         self.failures: Counter[tuple[str, str]] = Counter()  # by workflow and error
         self.exits: Counter[tuple[str, str]] = Counter()  # by workflow and code of the reason
         self.overran: Counter[str] = Counter()
+        self.injected: Counter[tuple[str, str]] = Counter()  # by workflow and error's class
         self.times: dict[tuple[str, str], StepTime] = {}
+        self.usage: dict[str, WorkflowUsage] = {}
         self.largest_payload_bytes = 0
 
     def add(self, result: WorkflowResult) -> None:
         """Count one run, or one segment of it; a later segment is no other run.
 
+        What was put into a run on purpose is no failure of it, and counted apart.
         Its times are measured here, whatever the clock says. A run that overran its timeout has
         failed, unless a step of it has already.
         """
         self.runs[result.workflow] += result.segment == 1
         self.credits[result.workflow] += result.credits
         self.overran[result.workflow] += result.overran
+        self.usage.setdefault(result.workflow, WorkflowUsage()).add(result)
         self.largest_payload_bytes = max(self.largest_payload_bytes, result.payload_bytes)
         if result.exit_reason is not None:
             self.exits[result.workflow, result.exit_reason.partition(":")[0]] += 1
@@ -60,6 +66,9 @@ class Tally:
             self.times.setdefault(key, StepTime()).add(step.milliseconds)
             if step.error is not None:
                 kind = type(step.error).__name__
+                if isinstance(step.error, InjectedError | InjectedKill):
+                    self.injected[result.workflow, kind] += 1
+                    continue
                 error = f"{step.namespace}: {kind}: {step.error}"[:_ERROR_LENGTH]
                 self.failures[result.workflow, error] += 1
         if result.overran and result.failed_step is None:
@@ -96,3 +105,14 @@ class Tally:
             {"workflow": workflow, "code": code, "runs": runs}
             for (workflow, code), runs in sorted(self.exits.items())
         ]
+
+    def injected_as_json(self) -> list[dict[str, Any]]:
+        """How many runs were killed or made to fail on purpose."""
+        return [
+            {"workflow": workflow, "error": kind, "runs": runs}
+            for (workflow, kind), runs in sorted(self.injected.items())
+        ]
+
+    def usage_as_json(self) -> dict[str, Any]:
+        """What the runs of this process took, by workflow; see ``WorkflowUsage``."""
+        return {workflow: usage.to_json() for workflow, usage in sorted(self.usage.items())}

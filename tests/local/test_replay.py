@@ -100,6 +100,7 @@ def test_every_tick_once_and_a_second_replay_gives_the_same_document(
         summary.write(outcome.report, file)
         document = json.loads(file.read_text())
         assert document.pop("wall_seconds") > 0 and document.pop("peak_rss_mib") > 0
+        assert document.pop("usage")["loop"]["runs"] == MINUTES
         documents.append(document)
     assert documents[0] == documents[1]
     assert documents[0]["runs"] == {"loop": MINUTES, "manager": 3}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.cli.arguments import minute
+
+if TYPE_CHECKING:
+    from deploy.local.schedule_faults.rates import FaultRates
 
 EXIT_FAILED_RUNS = 1
 _QUOTE = "USDT"
@@ -52,6 +56,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="run the bundles, each workflow in a process with Pipedream's limits",
     )
+    parser.add_argument(
+        "--schedule-faults",
+        type=_faults,
+        metavar="RATES",
+        help="let ticks be late, double, missing or overlapping, and runs be retried or killed, "
+        "by seed and share of ticks: "
+        "seed=7,late=0.02,double=0.01,miss=0.01,overlap=0.01,retry=0.01,kill=0.01",
+    )
     parser.add_argument("--fresh", action="store_true", help="start anew, forget a stopped run")
     parser.set_defaults(handler=handler)
 
@@ -87,6 +99,7 @@ def handler(args: argparse.Namespace) -> int:
         port=None if args.no_serve else args.port,
         realtime=args.realtime,
         faithful=args.faithful,
+        faults=args.schedule_faults,
     )
     session_options = SessionOptions(
         spec=spec,
@@ -107,7 +120,19 @@ def handler(args: argparse.Namespace) -> int:
                 summary.write(outcome.report, args.json)
             report.show(console, outcome.report, outcome.tally, resumed=outcome.resumed)
             replay.keep_serving()
-    return EXIT_FAILED_RUNS if outcome.tally.failed_runs else 0
+    befell = outcome.report.get("schedule_faults")
+    violated = befell is not None and bool(befell["violations"])
+    return EXIT_FAILED_RUNS if outcome.tally.failed_runs or violated else 0
+
+
+def _faults(text: str) -> FaultRates:
+    from deploy.local.schedule_faults.rates import FaultRates
+    from shared.errors import ConfigurationError
+
+    try:
+        return FaultRates.parse(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _hours(text: str) -> float:

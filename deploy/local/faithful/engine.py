@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.data_store import DataStore
-from deploy.local.engines import Called
+from deploy.local.engines import Called, Disturbance, InjectedError, InjectedKill, StepKilled
 from deploy.local.manifest import Step, Workflow
 from deploy.local.pd import Pipedream
+from deploy.local.results import Usage
 from deploy.pipedream.build import Build
 from shared import clock, errors
 from shared.errors import ConfigurationError
@@ -32,11 +33,8 @@ from shared.errors import ConfigurationError
 IDLE_MS = 5 * 60_000
 _WORKER = Path(__file__).with_name("worker.py")
 _LOOK_EVERY_S = 0.02
+_GONE = "the process has ended"
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
-
-
-class StepKilled(Exception):
-    """The platform ended the process: of its time, of its memory, or from outside."""
 
 
 class StepFailed(Exception):
@@ -73,7 +71,14 @@ class _Process:
 class _Run:
     workflow: Workflow
     process: _Process
+    cold: bool
+    disturbance: Disturbance | None = None
     alive: bool = True
+    peak_kib: int = 0
+
+    def disturbance_in(self, step: Step) -> Disturbance | None:
+        asked = self.disturbance
+        return asked if asked is not None and asked.due_in(step) else None
 
 
 @dataclass
@@ -86,7 +91,6 @@ class FaithfulEngine:
         folder: where ``build`` was written to.
         variables: the environment of every process; nothing else is in it.
         virtual: whether ``shared.clock`` tells a replay's time; ``paced``: at the machine's pace.
-        kill_at_line: asked before each step; a number lets the process die there.
     """
 
     python: Path
@@ -95,7 +99,6 @@ class FaithfulEngine:
     variables: Mapping[str, str]
     virtual: bool = True
     paced: bool = False
-    kill_at_line: Callable[[Step], int | None] = field(default=lambda step: None)
     tallies: dict[str, Tally] = field(default_factory=dict)
     _idle: dict[str, list[_Process]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -108,7 +111,7 @@ class FaithfulEngine:
                 if not path.is_file():
                     raise ConfigurationError(f"{path}: expected a bundle, there is none")
 
-    def begin(self, workflow: Workflow) -> _Run:
+    def begin(self, workflow: Workflow, disturbance: Disturbance | None = None) -> _Run:
         tally = self._tally(workflow)
         with self._lock:
             tally.runs += 1
@@ -117,40 +120,42 @@ class FaithfulEngine:
         if process is not None and clock.now_ms() - process.used_at_ms > IDLE_MS:
             _stop(process)
             process = None
+        cold = process is None
         if process is None:
             process = self._start()
             tally.cold += 1
-        return _Run(workflow, process)
+        return _Run(workflow, process, cold, disturbance)
 
     def call(self, run: object, step: Step, pd: Pipedream, seconds_left: float) -> Called:
         assert isinstance(run, _Run)
         if not run.alive:
-            return Called({}, "", StepKilled("the process has ended"), None)
-        _send(run.process, self._order(run.workflow, step, pd))
-        watch, tally = clock.Stopwatch(), self._tally(run.workflow)
-        limit_kib = run.workflow.settings.memory_mib * 1024
+            return Called({}, "", StepKilled(_GONE), None)
+        disturbance = run.disturbance_in(step)
+        _send(run.process, self._order(run.workflow, step, pd, disturbance))
+        watch = _Watch(seconds_left)
         while True:
-            message = _receive(
-                run.process, lambda: _look(run, watch, seconds_left, limit_kib, tally)
-            )
+            message = _receive(run.process, lambda: _look(run, watch))
             if isinstance(message, str):
-                return self._killed(run, step, message, tally)
+                return self._killed(run, step, message, disturbance)
             if "done" in message:
-                done = message["done"]
-                tally.peak_kib = max(tally.peak_kib, done["peak_kib"])
-                if done["peak_kib"] > limit_kib:
-                    return self._killed(run, step, _too_large(done["peak_kib"], limit_kib), tally)
-                return _called(done)
-            _send(run.process, _answer(pd, message))
+                return self._done(run, step, message["done"], disturbance)
+            if disturbance is not None and message["call"] == "hold":
+                _send(run.process, {"value": self._hold(disturbance, watch)})
+            else:
+                _send(run.process, _answer(pd, message))
 
-    def end(self, run: object) -> None:
+    def end(self, run: object) -> Usage:
         assert isinstance(run, _Run)
+        usage = Usage(run.cold, run.peak_kib)
+        tally = self._tally(run.workflow)
+        tally.peak_kib = max(tally.peak_kib, run.peak_kib)
         if not run.alive:
             _stop(run.process)
-            return
+            return usage
         run.process.used_at_ms = clock.now_ms()
         with self._lock:
             self._idle.setdefault(run.workflow.name, []).append(run.process)
+        return usage
 
     def close(self) -> None:
         with self._lock:
@@ -179,7 +184,9 @@ class FaithfulEngine:
             )
         return _Process(popen, ours, scratch, clock.now_ms())
 
-    def _order(self, workflow: Workflow, step: Step, pd: Pipedream) -> dict[str, Any]:
+    def _order(
+        self, workflow: Workflow, step: Step, pd: Pipedream, disturbance: Disturbance | None
+    ) -> dict[str, Any]:
         return {
             "path": str(self._bundle(workflow, step)),
             "namespace": step.namespace,
@@ -187,37 +194,81 @@ class FaithfulEngine:
             "context": pd.context,
             "inputs": {k: v for k, v in pd.inputs.items() if not isinstance(v, DataStore)},
             "data_stores": [k for k, v in pd.inputs.items() if isinstance(v, DataStore)],
-            "now_ms": clock.now_ms() if self.virtual else None,
+            "now_ms": self._told_ms(),
             "paced": self.paced,
-            "kill_at_line": self.kill_at_line(step),
+            "disturbance": disturbance and {"what": disturbance.what, "line": disturbance.line},
         }
 
-    def _killed(self, run: _Run, step: Step, why: str, tally: Tally) -> Called:
+    def _told_ms(self) -> int | None:
+        """What a process is told of the time; ``None`` lets it look for itself."""
+        return clock.now_ms() if self.virtual else None
+
+    def _hold(self, disturbance: Disturbance, watch: _Watch) -> int | None:
+        """Stop the run here; the time that it stands still is not the machine's to count."""
+        disturbance.happened = True
+        held = clock.Stopwatch()
+        disturbance.hold()
+        watch.seconds_left += held.seconds()
+        return self._told_ms()
+
+    def _done(
+        self, run: _Run, step: Step, done: dict[str, Any], disturbance: Disturbance | None
+    ) -> Called:
+        run.peak_kib = max(run.peak_kib, done["peak_kib"])
+        if run.peak_kib > _limit_kib(run):
+            return self._killed(run, step, _too_large(run), None)
+        called = _called(done)
+        if disturbance is not None and isinstance(called.error, InjectedError):
+            disturbance.happened = True
+        return called
+
+    def _killed(self, run: _Run, step: Step, why: str, disturbance: Disturbance | None) -> Called:
+        """End the process. That it was ended on purpose shows by its having gone by itself."""
         run.alive = False
-        tally.killed += 1
+        kind: type[StepKilled] = StepKilled
+        if disturbance is not None and disturbance.what == "kill" and why == _GONE:
+            kind, disturbance.happened = InjectedKill, True
+        else:
+            self._tally(run.workflow).killed += 1
         with contextlib.suppress(ProcessLookupError):
             run.process.popen.send_signal(signal.SIGKILL)
         run.process.popen.wait()
-        return Called({}, "", StepKilled(f"{step.namespace}: {why}"), None)
+        return Called({}, "", kind(f"{step.namespace}: {why}"), None)
 
 
 def _bare(home: str) -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"}
 
 
-def _look(
-    run: _Run, watch: clock.Stopwatch, seconds_left: float, limit_kib: int, tally: Tally
-) -> str | None:
+class _Watch:
+    """The time that a step has left."""
+
+    def __init__(self, seconds_left: float) -> None:
+        self.seconds_left = seconds_left
+        self._since = clock.Stopwatch()
+
+    @property
+    def is_over(self) -> bool:
+        return self._since.seconds() > self.seconds_left
+
+
+def _look(run: _Run, watch: _Watch) -> str | None:
     """Why the process must go, or ``None``."""
-    if watch.seconds() > seconds_left:
+    if watch.is_over:
         return f"timeout: {run.workflow.settings.timeout_seconds} s of the run are over"
-    resident = _resident_kib(run.process.popen.pid)
-    tally.peak_kib = max(tally.peak_kib, resident)
-    return _too_large(resident, limit_kib) if resident > limit_kib else None
+    run.peak_kib = max(run.peak_kib, _resident_kib(run.process.popen.pid))
+    return _too_large(run) if run.peak_kib > _limit_kib(run) else None
 
 
-def _too_large(kib: int, limit_kib: int) -> str:
-    return f"memory: expected at most {limit_kib // 1024} MiB, was {kib / 1024:.0f}"
+def _limit_kib(run: _Run) -> int:
+    return run.workflow.settings.memory_mib * 1024
+
+
+def _too_large(run: _Run) -> str:
+    return (
+        f"memory: expected at most {run.workflow.settings.memory_mib} MiB, "
+        f"was {run.peak_kib / 1024:.0f}"
+    )
 
 
 def _resident_kib(pid: int) -> int:
@@ -247,7 +298,7 @@ def _receive(process: _Process, look: Callable[[], str | None]) -> dict[str, Any
         except ConnectionResetError:
             part = b""
         if not part:
-            return "the process has ended"
+            return _GONE
         process.buffer += part
     line, _, process.buffer = process.buffer.partition(b"\n")
     message: dict[str, Any] = json.loads(line)
@@ -286,7 +337,8 @@ def _called(done: dict[str, Any]) -> Called:
     error = done["error"]
     if error is None:
         return Called(done["exports"], done["printed"])
-    known = getattr(errors, error["kind"], None)
+    known = InjectedError if error["kind"] == InjectedError.__name__ else None
+    known = known or getattr(errors, error["kind"], None)
     kind = known if isinstance(known, type) and issubclass(known, Exception) else None
     text = error["text"] if kind else f"{error['kind']}: {error['text']}"
     return Called({}, done["printed"], (kind or StepFailed)(text), error["traceback"])

@@ -74,8 +74,8 @@ def _serve(
         try:
             handler = steps.get(order["path"]) or _load_step(order["path"])
             steps[order["path"]] = handler
-            _set_clock(order)
-            with _killed_at(order.get("kill_at_line")):
+            _set_clock(order["now_ms"], order["paced"])
+            with _disturbed(order, channel):
                 returned = handler(pd)
             done["exports"] = _encoded(pd.exported, returned, order["namespace"], exports)
         except Exception as error:  # noqa: BLE001 - the platform reports whatever a step raises
@@ -127,33 +127,38 @@ def _load_beside(name: str) -> types.ModuleType:
     return module
 
 
-def _set_clock(order: JsonObject) -> None:
+def _set_clock(told_ms: int | None, paced: bool) -> None:
     """A replay's time is told with each step. Only the clock knows that it is not the present."""
-    if order["now_ms"] is None:
+    if told_ms is None:
         return
-    clock = importlib.import_module("shared.clock")
-    told_ms, paced, began = order["now_ms"], order["paced"], time.perf_counter()
+    clock, began = importlib.import_module("shared.clock"), time.perf_counter()
     if paced:
         clock.install(lambda: told_ms + round((time.perf_counter() - began) * 1000))
     else:
         clock.install(lambda: told_ms)
 
 
+class InjectedError(Exception):
+    """An error that was put into a step on purpose."""
+
+
 @contextlib.contextmanager
-def _killed_at(line: int | None) -> Iterator[None]:
-    """Die by SIGKILL when the ``line``-th line of our own code is about to run."""
-    if line is None:
+def _disturbed(order: JsonObject, channel: Channel) -> Iterator[None]:
+    """Let happen what was asked for, when a certain line of our own code is about to run."""
+    asked = order["disturbance"]
+    if asked is None:
         yield
         return
-    left = line
+    left = asked["line"]
 
     def local(frame: types.FrameType, event: str, argument: Any) -> Any:
         nonlocal left
         if event == "line":
             left -= 1
-            if left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return local
+            if left == 0:
+                where = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+                _disturb(asked["what"], where, order["paced"], channel)
+        return local if left > 0 else None
 
     def trace(frame: types.FrameType, event: str, argument: Any) -> Any:
         name = frame.f_code.co_filename
@@ -164,6 +169,16 @@ def _killed_at(line: int | None) -> Iterator[None]:
         yield
     finally:
         sys.settrace(None)
+
+
+def _disturb(what: str, where: str, paced: bool, channel: Channel) -> None:
+    """Die, raise, or stand still until the other side lets the run go on, at a later time."""
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.settrace(None)
+    if what == "fail":
+        raise InjectedError(where)
+    _set_clock(channel.ask("hold"), paced)
 
 
 class Pd:

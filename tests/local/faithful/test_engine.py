@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from deploy.local import events, manifest
-from deploy.local.faithful.engine import FaithfulEngine, StepFailed, StepKilled
+from deploy.local.engines import Disturbance, InjectedError, InjectedKill, StepKilled
+from deploy.local.faithful.engine import FaithfulEngine, StepFailed
+from deploy.local.flow import Ending
 from deploy.local.manifest import Project
 from deploy.local.platform import Platform, WorkflowResult
 from deploy.pipedream import build
@@ -266,14 +268,160 @@ def test_two_runs_at_once_have_two_processes(start: Start) -> None:
     engine.end(two)
 
 
-def test_a_kill_at_a_line_ends_the_run_and_the_next_one_starts_cold(start: Start) -> None:
-    lines: Iterator[int | None] = iter([3, None, None])
-    platform = start(
-        "memory.runs.append(2)\npd.inputs['notes']['line'] = 2\nreturn len(memory.runs)",
-        kill_at_line=lambda step: next(lines) if step.namespace == "first" else None,
+def disturbed(platform: Platform, what: Any, line: int, **options: Any) -> WorkflowResult:
+    """A run to which something happens at a line of its first step."""
+    workflow = platform._project.workflow("one")
+    hold = options.pop("hold", lambda: None)
+    return platform.run_workflow(
+        workflow,
+        events.cron_event(workflow, AT_MS),
+        events.context("main", workflow, AT_MS),
+        disturbance=Disturbance(what, "first", line, hold=hold),
+        **options,
     )
-    killed = run(platform).failed_step
+
+
+def test_a_kill_at_a_line_ends_the_run_and_the_next_one_starts_cold(start: Start) -> None:
+    platform = start(
+        "memory.runs.append(2)\npd.inputs['notes']['line'] = 2\nreturn len(memory.runs)"
+    )
+    killed = disturbed(platform, "kill", 3).failed_step
     assert killed is not None
-    assert isinstance(killed.error, StepKilled)
+    assert isinstance(killed.error, InjectedKill)
     assert not platform._data_stores["notes"]
     assert run(platform).export_of("first") == 2
+    tally = engine_of(platform).tallies["one"]
+    assert (tally.cold, tally.killed) == (2, 0)  # killed counts what broke a limit
+
+
+def test_an_error_at_a_line_is_retried_with_the_same_trace_and_in_a_new_execution(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    """Up to eight retries over ten hours, from the failed step: the platform's documentation."""
+    platform = start(
+        'earlier = pd.steps.get("first", {}).get("$attempt")\n'
+        'return [pd.context["id"], pd.context["trace_id"], earlier and earlier["error"]["name"]]'
+    )
+    run(platform)  # in a warm process only the lines of the handler are left
+    failed = disturbed(platform, "fail", 2, auto_retry=True)
+    assert failed.failed_step is not None
+    assert isinstance(failed.failed_step.error, InjectedError)
+    assert "steps/first.py, line 7" in str(failed.failed_step.error)
+    assert failed.pause is not None and failed.pause.kind == "retry"
+    virtual_clock.advance(milliseconds=failed.pause.milliseconds + 1)
+    platform.paused.end_due()
+    (again,) = platform.take_continued()
+    execution, trace, name = again.export_of("first")
+    first = events.context("main", platform._project.workflow("one"), AT_MS)
+    assert (trace, name) == (first["trace_id"], "InjectedError")
+    assert execution != first["id"]
+    assert again.segment == 2 and again.credits == 1 and not again.failed
+
+
+def test_the_time_goes_on_while_a_run_stands_still(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    platform = start("before = clock.now_ms()\nafter = clock.now_ms()\nreturn [before, after]")
+    run(platform)
+    result = disturbed(platform, "hold", 4, hold=lambda: virtual_clock.advance(seconds=61))
+    assert result.export_of("first") == [AT_MS, AT_MS + 61_000]
+    assert not result.overran
+
+
+def test_a_line_that_is_never_reached_disturbs_nothing(start: Start) -> None:
+    asked = Disturbance("kill", "first", 1_000)
+    platform = start("return 1")
+    workflow = platform._project.workflow("one")
+    result = platform.run_workflow(
+        workflow, {}, events.context("main", workflow, AT_MS), disturbance=asked
+    )
+    assert result.export_of("first") == 1
+    assert not asked.happened
+
+
+def test_what_a_run_took_is_told(start: Start) -> None:
+    platform = start("return len(memory.runs)")
+    first, second = run(platform).usage, run(platform).usage
+    assert first is not None and second is not None
+    assert (first.cold, second.cold) == (True, False)
+    assert 4 * 1024 < first.peak_kib <= second.peak_kib < 64 * 1024
+
+
+def test_scratch_files_stay_for_a_warm_run_and_are_gone_for_a_cold_one(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    """``/tmp`` may survive or vanish between runs: a step must stand both."""
+    platform = start(
+        "import tempfile\n"
+        "found = sorted(os.listdir(tempfile.gettempdir()))\n"
+        'open(os.path.join(tempfile.gettempdir(), "left"), "w").close()\n'
+        "return found"
+    )
+    assert [run(platform).export_of("first") for _ in range(2)] == [[], ["left"]]
+    virtual_clock.advance(seconds=5 * 60 + 1)
+    assert run(platform).export_of("first") == []
+
+
+def test_a_suspension_ends_with_its_link_and_hands_over_the_call(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    platform = start("links = pd.flow.suspend(60_000)\nreturn sorted(links)")
+    suspended = run(platform)
+    assert suspended.export_of("first") == ["cancel_url", "resume_url"]
+    assert suspended.pause is not None
+    go_on = platform.paused.answer(suspended.pause.token, Ending("resumed", {"body": "yes"}))
+    assert go_on is not None
+    go_on()
+    (resumed,) = platform.take_continued()
+    assert resumed.export_of("second")["$resume_data"] == {"body": "yes"}
+
+
+def test_a_suspension_that_nobody_ends_is_cancelled(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    platform = start("pd.flow.suspend(60_000)")
+    run(platform)
+    virtual_clock.advance(seconds=61)
+    platform.paused.end_due()
+    (cancelled,) = platform.take_continued()
+    assert cancelled.exit_reason == "CANCELLED: pause=suspend, by=timeout"
+    assert cancelled.credits == 0
+
+
+def test_after_the_last_rerun_the_next_step_follows(
+    start: Start, virtual_clock: VirtualClock
+) -> None:
+    platform = start('pd.flow.rerun(10, max_retries=1)\nreturn pd.context["run"]["runs"]')
+    run(platform)
+    virtual_clock.advance(seconds=1)
+    platform.paused.end_due()
+    (last,) = platform.take_continued()
+    assert last.pause is None
+    assert last.export_of("second") == {"$return_value": 2}
+
+
+def test_no_answer_after_a_delay(start: Start) -> None:
+    failed = run(
+        start('pd.flow.delay(10)\npd.respond({"status": 200, "body": "late"})')
+    ).failed_step
+    assert failed is not None
+    assert "expected before pd.flow.delay" in str(failed.error)
+
+
+def test_prints_count_towards_the_size_of_a_run(start: Start) -> None:
+    failed = run(start('print("x" * 1500)\nreturn 1')).failed_step
+    assert failed is not None
+    assert "expected at most 2000 bytes" in str(failed.error)
+
+
+def test_event_and_context_have_the_platforms_shape(start: Start) -> None:
+    """The keys of the documentation, as the research on the platform has listed them."""
+    platform = start('return [sorted(pd.steps["trigger"]["event"]), sorted(pd.context)]')
+    event, context = run(platform).export_of("first")
+    assert event == [
+        "cron", "interval_seconds", "timestamp", "timezone_configured", "timezone_utc",
+    ]  # fmt: skip
+    assert {
+        "id", "trace_id", "ts", "deployment_id", "emitter_id", "owner_id", "platform_version",
+        "replay", "workflow_id", "workflow_name", "test", "run",
+    } == set(context)  # fmt: skip

@@ -1,0 +1,166 @@
+"""What each fault of the schedule does to the runs of a workflow of two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deploy.local.platform import WorkflowResult
+from deploy.local.schedule_faults.plan import Delivery, Planned
+from deploy.local.schedule_faults.serving import FaultyServing
+from deploy.local.scheduler import Tick
+from deploy.local.session import LocalSession, SessionOptions
+from tests.local.conftest import AT_MS, MakeProject, spec
+
+MINUTE_MS = 60_000
+_STEP = """
+from shared import clock
+from shared.run import run_step
+
+def body(run):
+    with run.ledger.transaction():
+        run.guard()
+        run.ledger.execute(
+            "INSERT INTO events (pod, at, kind) VALUES (%s, %s, %s)",
+            (run.ledger.pod, clock.now(), "{name}"),
+        )
+    return {{"minute": run.event_at.minute}}
+
+def handler(pd):
+    return run_step(pd, workflow="loop", step="step_{n}", body=body, first={first}, last={last})
+"""
+FIRST = _STEP.format(name="FIRST", n=0, first=True, last=False)
+SECOND = _STEP.format(name="SECOND", n=1, first=False, last=True)
+
+
+@pytest.fixture
+def session(
+    make_project: MakeProject, variables: dict[str, str], fake_wire: None
+) -> Iterator[LocalSession]:
+    root = make_project(loop=[FIRST, SECOND]).root
+    options = SessionOptions(spec(600), "replay_serving_test", models="none", fresh=True, root=root)
+    with LocalSession(options, variables) as opened:
+        yield opened
+
+
+class Bench:
+    """Serves minutes of the loop, and reads what they have left in the ledger."""
+
+    def __init__(self, session: LocalSession) -> None:
+        self.session = session
+        self.serving = FaultyServing(session)
+        self.workflow = session.project.workflow("loop")
+
+    def minute(self, number: int, **planned: Any) -> list[WorkflowResult]:
+        tick = Tick(AT_MS + number * MINUTE_MS, self.workflow)
+        asked = replace(Planned(step="step_1"), **planned)
+        return self.serving.serve(Delivery(tick.at_ms + asked.late_ms, number, tick, asked))
+
+    def events(self, kind: str) -> int:
+        row = self.session.ledger.one("SELECT count(*) AS n FROM events WHERE kind = %s", (kind,))
+        assert row is not None
+        return int(row["n"])
+
+    def runs(self) -> list[tuple[int, str, int]]:
+        """Minute, status and epoch of every run."""
+        rows = self.session.ledger.query("SELECT * FROM runs ORDER BY event_at, run_id")
+        return [(row["event_at"].minute, row["status"], row["epoch"]) for row in rows]
+
+
+@pytest.fixture
+def bench(session: LocalSession) -> Bench:
+    return Bench(session)
+
+
+def exits(results: list[WorkflowResult]) -> list[str | None]:
+    return [result.exit_reason and result.exit_reason.partition(":")[0] for result in results]
+
+
+def test_a_missing_tick_runs_nothing(bench: Bench) -> None:
+    assert bench.minute(0, kind="miss") == []
+    assert bench.runs() == []
+    assert bench.serving.as_json() == {"miss": {"asked": 1, "happened": 1}}
+
+
+def test_a_late_tick_runs_at_its_late_time_also_after_a_newer_one(bench: Bench) -> None:
+    bench.minute(1)
+    (late,) = bench.minute(0, kind="late", late_ms=90_000)
+    assert not late.failed
+    assert bench.session.now_ms == AT_MS + 90_000
+    assert bench.runs() == [(0, "DONE", 2), (1, "DONE", 1)]
+
+
+def test_the_same_event_again_is_done_already(bench: Bench) -> None:
+    first, second = bench.minute(0, kind="double", doubled="same event after")
+    assert first.trace_id == second.trace_id
+    assert exits([first, second]) == [None, "EVENT_DONE"]
+    assert bench.events("SECOND") == 1
+
+
+def test_another_event_of_the_same_minute_is_a_run_of_its_own(bench: Bench) -> None:
+    first, second = bench.minute(0, kind="double", doubled="other event")
+    assert first.trace_id != second.trace_id
+    assert bench.runs() == [(0, "DONE", 1), (0, "DONE", 2)]
+
+
+def test_the_same_event_meanwhile_fences_the_first_run_off(bench: Bench) -> None:
+    second, first = bench.minute(0, kind="double", doubled="same event meanwhile")
+    assert exits([second]) == [None]
+    assert first.exit_reason == "loop: epoch 1 no longer holds the lease"
+    assert bench.events("SECOND") == 1
+    assert bench.runs() == [(0, "DONE", 2)]
+
+
+def test_a_run_that_is_still_under_way_keeps_the_next_one_out(bench: Bench) -> None:
+    assert bench.minute(0, kind="overlap", ticks_under_way=1) == []
+    second, first = bench.minute(1)
+    assert exits([second, first]) == ["LEASE_HELD", None]
+    assert bench.runs() == [(0, "DONE", 1)]
+    assert bench.session.now_ms == AT_MS + MINUTE_MS
+
+
+def test_a_run_whose_lease_has_run_out_writes_nothing_more(bench: Bench) -> None:
+    bench.minute(0, kind="overlap", ticks_under_way=2)
+    assert exits(bench.minute(1)) == ["LEASE_HELD"]
+    third, first = bench.minute(2)
+    assert exits([third]) == [None]
+    assert first.exit_reason == "loop: epoch 1 no longer holds the lease"
+    assert bench.events("SECOND") == 1
+
+
+def test_what_still_stands_in_the_end_goes_on(bench: Bench) -> None:
+    bench.minute(0, kind="overlap", ticks_under_way=2)
+    (first,) = bench.serving.finish()
+    assert not first.failed and first.exit_reason is None
+    assert bench.serving.finish() == []
+
+
+def test_a_retry_of_the_first_step_does_the_whole_run(bench: Bench) -> None:
+    (failed,) = bench.minute(0, kind="retry", step="step_0")
+    assert failed.failed and failed.pause is not None and failed.pause.kind == "retry"
+    bench.minute(3)
+    (again,) = bench.session.platform.take_continued()
+    assert again.segment == 2 and not again.failed
+    assert bench.runs() == [(0, "DONE", 1), (3, "DONE", 2)]
+
+
+def test_a_retry_of_a_later_step_finds_that_its_lease_has_passed_on(bench: Bench) -> None:
+    """The first two minutes find the lease of the failed run; the third takes it over."""
+    bench.minute(0, kind="retry", step="step_1")
+    assert exits(bench.minute(1)) == ["LEASE_HELD"]
+    assert exits(bench.minute(2)) == [None]
+    bench.minute(3)
+    (again,) = bench.session.platform.take_continued()
+    assert again.exit_reason == "loop: epoch 1 no longer holds the lease"
+    assert bench.events("SECOND") == 2
+
+
+def test_a_killed_run_is_not_retried_and_its_lease_runs_out(bench: Bench) -> None:
+    (killed,) = bench.minute(0, kind="kill")
+    assert killed.failed and killed.pause is None
+    assert exits(bench.minute(1)) == ["LEASE_HELD"]
+    assert exits(bench.minute(2)) == [None]
+    assert bench.serving.as_json() == {"kill": {"asked": 1, "happened": 1}}
