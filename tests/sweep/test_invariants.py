@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.sweep.invariants import Evidence, judge
+from deploy.local.sweep.invariants import Evidence, judge, naked
 from shared import clock
 
 AT_MS = 1_767_571_320_000
@@ -233,3 +233,19 @@ def test_a_venue_without_a_stop_is_wrong_only_where_one_is_expected() -> None:
     accounts = copy.deepcopy(clean.accounts)
     spoilt = stop_gone(replace(clean, accounts=accounts), accounts["binance"])
     assert judge(spoilt, expect_protection=False) == []
+
+
+@pytest.mark.parametrize(
+    ("dust", "uncovered"),
+    [
+        ({}, {"binance": Decimal("0.00109")}),  # one part in ten has no stop
+        ({("binance", "BTC"): Decimal("0.0001")}, {}),  # a closed position has left that part
+        ({("kraken", "BTC"): Decimal("0.0001")}, {"binance": Decimal("0.00109")}),
+    ],
+)
+def test_dust_of_closed_positions_is_nobodys_to_protect(
+    dust: dict[tuple[str, str], Decimal], uncovered: dict[str, Decimal]
+) -> None:
+    accounts = copy.deepcopy(books().accounts)
+    accounts["binance"]["balances"]["BTC"]["free"] = "0.000109"
+    assert naked(accounts, dust) == uncovered

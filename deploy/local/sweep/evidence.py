@@ -50,6 +50,17 @@ def collect(
     )
 
 
+def dust(ledger: Ledger) -> dict[tuple[str, str], Decimal]:
+    """By venue and currency, what closed positions have left behind."""
+    rows = ledger.query(
+        "SELECT h.venue, split_part(p.symbol, '/', 1) AS currency, sum(h.quantity) AS quantity "
+        "FROM position_holdings h JOIN positions p USING (position_id) "
+        "WHERE p.pod = %s AND p.closed_at IS NOT NULL GROUP BY 1, 2",
+        (ledger.pod,),
+    )
+    return {(row["venue"], row["currency"]): row["quantity"] for row in rows}
+
+
 def is_at_rest(ledger: Ledger) -> bool:
     """Whether every intent has an outcome and no order but stops is open."""
     row = ledger.one(

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from deploy.local.venue_check import trade_id
@@ -216,13 +217,21 @@ _CHECKS: tuple[Callable[[Evidence], Iterable[Violation]], ...] = (
 )
 
 
-def naked(accounts: Accounts) -> dict[VenueName, Decimal]:
-    """By venue, what is held in base and could be sold there, where stops do not cover it."""
+def naked(
+    accounts: Accounts, dust: Mapping[tuple[str, str], Decimal] = MappingProxyType({})
+) -> dict[VenueName, Decimal]:
+    """By venue, what is held in base and could be sold there, where stops do not cover it.
+
+    Args:
+        dust: by venue and currency, what closed positions have left there: too little to sell
+            when they were closed, and nobody's to protect since.
+    """
     found = {}
     for venue in VENUES:
         account = accounts.get(venue, {"balances": {}})
         for currency, amounts in account["balances"].items():
             total = Decimal(amounts["free"]) + Decimal(amounts["locked"])
+            total -= dust.get((venue, currency), Decimal(0))
             symbol = f"{currency}/USDT"
             prices = [Decimal(f["price"]) for f in account["fills"] if f["symbol"] == symbol]
             if not prices or not total:

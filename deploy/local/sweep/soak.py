@@ -54,11 +54,12 @@ async def run_days(world: World, hours: int, seed: int, rate: float) -> Result:
     for tick in virtual_ticks(project.workflows, START_MS, START_MS + hours * 60 * MINUTE_MS):
         minute = (tick.at_ms - START_MS) // MINUTE_MS
         if tick.at_ms > world.now_ms:
-            world.advance(minute)
             if minute % 60 == 0:
+                # Before the market moves on: a stop that fills in this minute is known to nobody.
                 _judge(world, result, minute)
                 _rearm(world)
-            if minute % 5 == 0 and invariants.naked(world.accounts()):
+            world.advance(minute)
+            if minute % 5 == 0 and invariants.naked(world.accounts(), evidence.dust(world.ledger)):
                 result.naked_seconds += 300
         disturbed = minute % 60 < _DISTURBED_MINUTES
         lane.begin(at_rate(rate, rng) if disturbed else undisturbed)
