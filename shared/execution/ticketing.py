@@ -29,21 +29,31 @@ class Wish:
 
 
 def marketable_intent(
-    wish: Wish, rules: MarketRules, book: Book, *, collar_bps: Decimal, passive: bool = False
+    wish: Wish,
+    rules: MarketRules,
+    book: Book,
+    *,
+    collar_bps: Decimal,
+    passive: bool = False,
+    ceiling: Decimal | None = None,
 ) -> Intent | None:
     """An immediate-or-cancel limit order, or ``None`` where the venue takes none so small.
 
     The quantity is rounded down and the price away from paying more, so rounding never raises
     what is risked.
+
+    Args:
+        ceiling: the most that a purchase may pay; none is made where the best ask lies above it.
     """
     quantity = floor_to(wish.quantity, rules.quantity_step)
     if quantity <= 0:
         return None
-    price = limit_price(
-        offers.marketable_price(book, wish.side, quantity, collar_bps, passive=passive),
-        wish.side,
-        rules.price_tick,
-    )
+    wanted = offers.marketable_price(book, wish.side, quantity, collar_bps, passive=passive)
+    if ceiling is not None and wish.side == "buy":
+        if Decimal(str(book.asks[0][0])) > ceiling:
+            return None
+        wanted = min(wanted, ceiling)
+    price = limit_price(wanted, wish.side, rules.price_tick)
     if quantity < rules.min_quantity or quantity * price < rules.min_notional:
         return None
     ticket = OrderTicket(

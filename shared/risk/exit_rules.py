@@ -2,7 +2,11 @@
 
 Precedence, the first that holds: stop, risk, trailing, target, time, technical. A stop comes
 before a target that the same candle touched, because nobody knows which came first and the loss
-is the safe assumption.
+is the safe assumption. One order is known: the bid is younger than every candle. So a candle whose
+high raises the trailing stop above the bid is left at once; and where that high has reached the
+target too, the target came first, since the price fell from there.
+
+A position of the core sleeve is held for its weight: it is left for stop and risk alone.
 """
 
 from __future__ import annotations
@@ -22,7 +26,11 @@ PRECEDENCE: tuple[Reason, ...] = ("stop", "risk", "trailing", "target", "time", 
 
 @dataclass(frozen=True)
 class Seen:
-    """The lowest and highest trade since the last look, all of it after the entry."""
+    """The lowest and highest trade since the last look, all of it after the entry.
+
+    ``low`` counts against the stop: lows from before the stop was raised to where it is are left
+    out, unless they had reached the stop of their own time. It is infinite where none is left.
+    """
 
     low: float
     high: float
@@ -73,16 +81,21 @@ def decide_exit(
     lowest = quote.bid if seen is None else min(quote.bid, seen.low)
     highest = quote.bid if seen is None else max(quote.bid, seen.high)
     stop = float(position.stop_price)
-    if lowest <= stop:
-        # A stop that has been raised above the entry is the trailing stop doing its work.
-        reason: Reason = "trailing" if _has_trailed(position) else "stop"
-        if reason == "trailing" and risk:
-            return ExitSignal("risk", None, quote.bid)
-        return ExitSignal(reason, stop, lowest)
+    is_trailing = _has_trailed(position)
+    if lowest <= stop and not is_trailing:
+        return ExitSignal("stop", stop, lowest)
     if risk:
         return ExitSignal("risk", None, quote.bid)
+    if lowest <= stop:
+        # A stop that has been raised above the entry is the trailing stop doing its work.
+        return ExitSignal("trailing", stop, lowest)
+    if position.sleeve == "core":
+        return None
     if position.target_price is not None and highest >= float(position.target_price):
         return ExitSignal("target", float(position.target_price), highest)
+    raised = raised_stop(position, Decimal(repr(float(highest))))
+    if raised is not None and quote.bid <= float(raised):
+        return ExitSignal("trailing", float(raised), quote.bid)
     if position.time_stop_at is not None and now >= position.time_stop_at:
         return ExitSignal("time", None, quote.bid)
     if momentum is not None and momentum.is_lost:

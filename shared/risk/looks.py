@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared import clock
 from shared.ledger import equity, state
 from shared.ledger.positions import Position
 from shared.market.candles import candle_store
-from shared.market.types import Quote
+from shared.market.types import Candles, Quote
 from shared.risk.exit_rules import Momentum, Seen
 from shared.run import Run
 
@@ -21,6 +21,22 @@ if TYPE_CHECKING:
 _MINUTE_MS = 60_000
 # A mean-reverting entry is made while momentum is lost; that loss must not close it.
 _FOLLOWS_MOMENTUM = ("momentum", "trend_following")
+
+STOP_RAISED = "STOP_RAISED"
+"""The event that tells of a raised stop: without its time, a low from before it would meet it."""
+
+_SINCE = """
+SELECT looked.at, raised.raises
+FROM (SELECT (SELECT started_at FROM runs
+              WHERE pod = %(pod)s AND workflow = %(workflow)s AND event_at < %(event_at)s
+                AND status = 'DONE' ORDER BY event_at DESC LIMIT 1) AS at) AS looked
+CROSS JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_object(
+               'position_id', detail -> 'position_id', 'before', detail -> 'before',
+               'at_ms', floor(extract(epoch FROM e.at) * 1000)) ORDER BY e.event_id) AS raises
+    FROM events e WHERE e.pod = %(pod)s AND e.kind = %(kind)s AND e.at >= looked.at
+) AS raised
+"""
 
 
 @dataclass(frozen=True)
@@ -41,16 +57,22 @@ def at(run: Run, desk: Desk, held: Sequence[Position], *, with_candles: bool) ->
     """
     quotes = desk.quotes(sorted({position.symbol for position in held}))
     venue = next(iter(desk.venues), None)
-    since_ms = _last_look_ms(run) if with_candles else None
+    window = _Window.open(run) if with_candles and venue is not None else None
     return [
         Look(
             position,
             quotes.get(position.symbol),
-            None if venue is None or since_ms is None else _seen(run, venue, position, since_ms),
-            None if venue is None else _momentum(run, venue, position),
+            None if venue is None or window is None else _seen(run, venue, position, window),
+            None if venue is None else _momentum_since_entry(run, venue, position),
         )
         for position in held
     ]
+
+
+def momentum(run: Run, venue: str, symbol: str) -> Momentum | None:
+    """The trend on closed hours; ``None`` where the averages are not known."""
+    window = candle_store.window(run, venue, symbol, "1h")
+    return None if window is None else _trend(window)
 
 
 def risk_exit(run: Run) -> str | None:
@@ -69,39 +91,81 @@ def risk_exit(run: Run) -> str | None:
     return None
 
 
-def _last_look_ms(run: Run) -> int | None:
-    row = run.ledger.one(
-        "SELECT max(started_at) AS at FROM runs "
-        "WHERE pod = %s AND workflow = %s AND event_at < %s AND event_at > %s",
-        (run.ledger.pod, run.workflow, run.event_at, _hour_before(run.event_at)),
-    )
-    if row is None or row["at"] is None:
-        return None
-    return clock.to_ms(row["at"]) // _MINUTE_MS * _MINUTE_MS
+@dataclass(frozen=True)
+class _Raise:
+    """A stop that rose: in which minute, and from where."""
+
+    minute_ms: int
+    before: float
 
 
-def _hour_before(moment: datetime) -> datetime:
-    return clock.from_ms(clock.to_ms(moment) - 60 * _MINUTE_MS)
+@dataclass(frozen=True)
+class _Window:
+    """What a run has to catch up with: since the last run that was done, and stops raised since.
+
+    ``since_ms`` is ``None`` before the first such run: then all counts that is after the entry.
+    """
+
+    since_ms: int | None
+    raises: Mapping[int, Sequence[_Raise]]
+
+    @classmethod
+    def open(cls, run: Run) -> _Window:
+        """A run that failed may have seen nothing, so its minutes are looked at again."""
+        row = run.ledger.one(_SINCE, {"pod": run.ledger.pod, "workflow": run.workflow,
+                                      "event_at": run.event_at, "kind": STOP_RAISED})  # fmt: skip
+        if row is None or row["at"] is None:
+            return cls(None, {})
+        raises: dict[int, list[_Raise]] = {}
+        for raised in row["raises"] or []:
+            at = _minute(int(raised["at_ms"]))
+            raises.setdefault(raised["position_id"], []).append(_Raise(at, raised["before"]))
+        return cls(_minute(clock.to_ms(row["at"])), raises)
 
 
-def _seen(run: Run, venue: str, position: Position, since_ms: int) -> Seen | None:
+def _minute(at_ms: int) -> int:
+    return at_ms // _MINUTE_MS * _MINUTE_MS
+
+
+def _seen(run: Run, venue: str, position: Position, window: _Window) -> Seen | None:
     if position.first_fill_at is None:
         return None
-    window = candle_store.window(run, venue, position.symbol, "1m")
-    if window is None:
+    candles = candle_store.window(run, venue, position.symbol, "1m")
+    if candles is None:
         return None
-    after_entry = window.open_ms >= max(since_ms, clock.to_ms(position.first_fill_at))
-    if not after_entry.any():
+    entered_ms = clock.to_ms(position.first_fill_at)
+    since_ms = entered_ms if window.since_ms is None else max(window.since_ms, entered_ms)
+    rows = (candles.open_ms >= since_ms).nonzero()[0]
+    if not len(rows):
         return None
-    return Seen(float(window.low[after_entry].min()), float(window.high[after_entry].max()))
+    raises = window.raises.get(position.position_id, ())
+    lows = [
+        low
+        for low, open_ms in zip(candles.low[rows], candles.open_ms[rows], strict=True)
+        if _counts(float(low), int(open_ms), raises)
+    ]
+    return Seen(float(min(lows, default=math.inf)), float(candles.high[rows].max()))
 
 
-def _momentum(run: Run, venue: str, position: Position) -> Momentum | None:
+def _counts(low: float, open_ms: int, raises: Sequence[_Raise]) -> bool:
+    """Whether a low may meet the stop: it is not older than the stop, or met the one before it.
+
+    The minute in which the stop rose counts as after it: rather left too early than too late.
+    """
+    before = next((known.before for known in raises if open_ms < known.minute_ms), None)
+    return before is None or low <= before
+
+
+def _momentum_since_entry(run: Run, venue: str, position: Position) -> Momentum | None:
     if position.strategy not in _FOLLOWS_MOMENTUM or position.first_fill_at is None:
         return None
     window = candle_store.window(run, venue, position.symbol, "1h")
     if window is None or window.closed_ms <= clock.to_ms(position.first_fill_at):
         return None  # no hour has closed since the entry: nothing new is known
+    return _trend(window)
+
+
+def _trend(window: Candles) -> Momentum | None:
     from shared.market.technical import indicators
 
     values = indicators.compute(window)

@@ -5,25 +5,30 @@ It decides by pure rules (``exit_rules``, ``adjustments``) and acts through the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared import clock
-from shared.errors import DataUnavailable
-from shared.execution.exits import naked
-from shared.ledger import equity, events, positions
+from shared.errors import DataUnavailable, OrderDenied, VenueUnavailable
+from shared.execution.types import OrderResult
+from shared.ledger import events, positions
 from shared.ledger.positions import Position
 from shared.market.types import Quote
 from shared.risk import adjustments, looks
 from shared.risk.exit_rules import decide_exit
 from shared.risk.looks import Look
+from shared.risk.managing import growing, report, troubles
+from shared.risk.managing.holdings import Holdings
+from shared.risk.managing.troubles import Trouble
 from shared.run import Export, Run
 
 if TYPE_CHECKING:
     from shared.execution.desk import Desk
 
 Action = dict[str, Any]
+
+_URGENT = ("stop", "risk", "trailing")  # reasons for which each minute may cost more
 
 
 def manage_exits(run: Run, desk: Desk) -> list[Action]:
@@ -34,14 +39,18 @@ def manage_exits(run: Run, desk: Desk) -> list[Action]:
     held = _held(run)
     if not held:
         return []
-    actions, _ = _leave_or_follow(run, desk, looks.at(run, desk, held, with_candles=True))
-    return actions
+    seen = looks.at(run, desk, held, with_candles=True)
+    manager = _Manager(run, desk)
+    manager.leave_or_follow(seen)
+    manager.tell(troubles.unpriced(seen))
+    return manager.actions
 
 
 def manage(run: Run) -> Export:
     """The body of the workflow ``position_manager``.
 
-    Positions without a price are reported in ``unpriced``; nothing about them is guessed.
+    A position that cannot be managed is named in ``troubles`` and told, and the others are managed;
+    nothing about it is guessed.
     """
     from shared.execution.desk import Desk
 
@@ -50,23 +59,29 @@ def manage(run: Run) -> Export:
     desk.protect()
     held = _held(run)
     seen = looks.at(run, desk, held, with_candles=False) if held else []
-    actions, staying = _leave_or_follow(run, desk, seen)
-    for look in staying:
-        actions += _adjust(run, desk, look)
-    protection = desk.protect() if actions else desk.protection
-    exited = [action for action in actions if action["action"] == "exit"]
-    adjusted = [action for action in actions if action["action"] not in ("exit", "none")]
+    manager = _Manager(run, desk)
+    for look in manager.leave_or_follow(seen):
+        manager.adjust(look)
+    protection = desk.protect() if manager.actions else desk.protection
+    staying = _held(run)
+    holdings = Holdings.read(run.ledger, staying)
+    ids = {position.position_id for position in staying}
+    manager.tell(
+        troubles.found(run, desk, [x for x in seen if x.position.position_id in ids], holdings)
+    )
+    exited = [action for action in manager.actions if action["action"] == "exit"]
+    adjusted = [action for action in manager.actions if action["action"] not in ("exit", "none")]
     return {
         "managed": sum(look.quote is not None for look in seen),
         "exited": len(exited),
         "adjusted": len(adjusted),
         "rebalanced": 0,
         "core_sleeve": "not built",
-        "averaging_down": "not built",
+        "portfolio": report.portfolio(run, desk, staying, holdings),
         "unpriced": sorted(look.position.symbol for look in seen if look.quote is None),
-        "portfolio": _portfolio(run, desk),
+        "troubles": [trouble.as_export() for trouble in manager.troubles],
         "protection": protection.as_export(),
-        "actions": actions,
+        "actions": manager.actions,
     }
 
 
@@ -74,27 +89,83 @@ def _held(run: Run) -> list[Position]:
     return [position for position in positions.open_positions(run.ledger) if position.is_held]
 
 
-def _leave_or_follow(run: Run, desk: Desk, seen: Sequence[Look]) -> tuple[list[Action], list[Look]]:
-    """Act on every look; returns the actions and the looks at positions that stay."""
-    if not seen:
-        return [], []
-    risk = looks.risk_exit(run)
-    actions: list[Action] = []
-    staying: list[Look] = []
-    for look in seen:
-        action = _leave(run, desk, look, risk)
+class _Manager:
+    """Acts on looks, one position after the other, and notes what was done and what went wrong."""
+
+    def __init__(self, run: Run, desk: Desk) -> None:
+        self._run = run
+        self._desk = desk
+        self.actions: list[Action] = []
+        self.troubles: list[Trouble] = []
+
+    def leave_or_follow(self, seen: Sequence[Look]) -> list[Look]:
+        """Leave what is due, raise the other stops; returns the looks at positions that stay."""
+        if not seen:
+            return []
+        risk = looks.risk_exit(self._run)
+        return [look for look in seen if self._each(look, lambda x: self._stays(x, risk))]
+
+    def adjust(self, look: Look) -> None:
+        """Partial profit, else a pyramid, else averaging down."""
+        self._each(look, self._adjusted)
+
+    def tell(self, found: Sequence[Trouble]) -> None:
+        """Name them in the export, and by an event and an alert where they are news."""
+        for trouble in found:
+            self.troubles.append(trouble)
+            troubles.tell(self._run, trouble)
+
+    def _each(self, look: Look, act: Callable[[Look], bool]) -> bool:
+        """One position at a time: what goes wrong with it keeps nobody from the next."""
+        try:
+            return act(look)
+        except (DataUnavailable, VenueUnavailable, OrderDenied) as error:
+            self.tell([troubles.of_position(look.position, "POSITION_NOT_MANAGED", str(error))])
+            return False
+
+    def _stays(self, look: Look, risk: str | None) -> bool:
+        action = _leave(self._run, self._desk, look, risk)
         if action is not None:
-            actions.append(action)
-        elif look.quote is not None:
-            bid = Decimal(repr(float(look.quote.bid)))
-            try:
-                moved = adjustments.follow(run, look.position, bid, look.seen)
-                staying.append(look)
-            except DataUnavailable as gone:  # the other workflow has closed it since it was read
-                moved = {"position_id": look.position.position_id, "skipped": str(gone)}
-            if moved is not None:
-                actions.append(moved)
-    return actions, staying
+            self.actions.append(action)
+            self._tell_if_unsold(look, action)
+            return False
+        if look.quote is None:
+            return False
+        try:
+            moved = adjustments.follow(self._run, look.position, _bid(look.quote), look.seen)
+        except DataUnavailable as gone:  # the other workflow has closed it since it was read
+            self.actions.append(adjustments.action(look.position, "none", skipped=str(gone)))
+            return False
+        if moved is not None:
+            self.actions.append(moved)
+        return True
+
+    def _tell_if_unsold(self, look: Look, action: Action) -> None:
+        """An exit that sends no order has to be known: only dust may end so."""
+        if action["orders"]:
+            return
+        held = Holdings.read(self._run.ledger, [look.position])
+        price = None if look.quote is None else look.quote.bid
+        if held.of(look.position.position_id) and not troubles.is_dust(
+            self._desk, look.position, held, price
+        ):
+            detail = f"its exit ({action['reason']}) could send no order; it is tried every minute"
+            self.tell([troubles.of_position(look.position, "EXIT_UNSOLD", detail)])
+
+    def _adjusted(self, look: Look) -> bool:
+        """By the position as it is after its stop was raised."""
+        run, desk, quote = self._run, self._desk, look.quote
+        position = positions.by_id(run.ledger, look.position.position_id)
+        if position is None or quote is None or position.sleeve != "tactical":
+            return False
+        done = (
+            adjustments.take_partial(run, desk, position, _bid(quote))
+            or growing.pyramid(run, desk, position, quote)
+            or growing.average_down(run, desk, position, quote)
+        )
+        if done is not None:
+            self.actions.append(done)
+        return done is not None
 
 
 def _leave(run: Run, desk: Desk, look: Look, risk: str | None) -> Action | None:
@@ -120,12 +191,19 @@ def _leave(run: Run, desk: Desk, look: Look, risk: str | None) -> Action | None:
         return None
     if reason == "risk":
         detail["detail"] = risk
-    results = desk.exit(position.position_id, reason=reason)
-    action = {
+    action = _exit(position, reason, desk.exit(position.position_id, reason=reason)) | detail
+    if "continued" not in detail:
+        events.record(run.ledger, "EXIT_DECIDED", action)
+    return action
+
+
+def _exit(position: Position, reason: str, results: Sequence[OrderResult]) -> Action:
+    return {
         "position_id": position.position_id,
         "symbol": position.symbol,
         "action": "exit",
         "reason": reason,
+        "urgency": "high" if reason in _URGENT else "normal",
         "orders": [
             {
                 "venue": result.venue,
@@ -136,75 +214,8 @@ def _leave(run: Run, desk: Desk, look: Look, risk: str | None) -> Action | None:
             }
             for result in results
         ],
-    } | detail
-    if "continued" not in detail:
-        events.record(run.ledger, "EXIT_DECIDED", action)
-    return action
-
-
-def _adjust(run: Run, desk: Desk, look: Look) -> list[Action]:
-    """Partial profit, else a pyramid; by the position as it is after its stop was raised."""
-    position = positions.by_id(run.ledger, look.position.position_id)
-    if position is None or look.quote is None or position.sleeve != "tactical":
-        return []
-    bid = Decimal(repr(float(look.quote.bid)))
-    done = adjustments.take_partial(run, desk, position, bid) or adjustments.pyramid(
-        run, desk, position, bid
-    )
-    return [] if done is None else [done]
-
-
-def _portfolio(run: Run, desk: Desk) -> Export:
-    held = _held(run)
-    quotes = desk.quotes(sorted({position.symbol for position in held})) if held else {}
-    rows = [
-        _row(position, quotes.get(position.symbol))
-        | {"naked_seconds": naked.seconds(run.ledger, position.position_id)}
-        for position in held
-    ]
-    try:
-        worth = equity.value(run, quotes)
-    except DataUnavailable as missing:
-        return {
-            "equity_quote": None,
-            "cash_quote": None,
-            "missing": [str(missing)],
-            "positions": rows,
-        }
-    return {
-        "equity_quote": float(worth.equity_quote),
-        "cash_quote": float(worth.cash_quote),
-        "missing": [],
-        "positions": rows,
     }
 
 
-def _row(position: Position, quote: Quote | None) -> Export:
-    """A position and its profit: at the mid, and at the bid, which could really be had."""
-    priced = {} if quote is None else {"mid": quote.mid, "bid": quote.bid}
-    flow, cost = float(position.quote_flow), float(position.cost_quote)
-    quantity = float(position.quantity)
-    profits = {
-        f"pnl_{name}_quote": flow + quantity * price for name, price in priced.items()
-    }  # what was sold already and all fees are in the flow
-    if quote is not None and cost > 0:
-        profits["pnl_percent"] = 100 * profits["pnl_mid_quote"] / cost
-    return (
-        {
-            "position_id": position.position_id,
-            "symbol": position.symbol,
-            "sleeve": position.sleeve,
-            "strategy": position.strategy,
-            "quantity": quantity,
-            "average_entry_price": _number(position.average_entry_price),
-            "stop_price": float(position.stop_price),
-            "target_price": _number(position.target_price),
-            "high_water_price": _number(position.high_water_price),
-        }
-        | priced
-        | profits
-    )
-
-
-def _number(value: Decimal | None) -> float | None:
-    return None if value is None else float(value)
+def _bid(quote: Quote) -> Decimal:
+    return Decimal(repr(float(quote.bid)))

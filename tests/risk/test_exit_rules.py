@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from shared.ledger.positions import Position
 from shared.market.types import Quote
-from shared.risk.adjustments import plan_pyramid
 from shared.risk.exit_rules import Momentum, Seen, decide_exit, raised_stop
 
 OPENED = datetime(2025, 5, 6, tzinfo=UTC)
@@ -62,7 +61,7 @@ HELD_LONG = timedelta(hours=24)
         (None, 100, {}),
         (None, 98.01, {}),
         (None, 104.99, {}),
-        (None, 100, {"seen": Seen(98.01, 104.99)}),
+        (None, 100, {"seen": Seen(98.01, 102.99)}),
         (None, 100, {"after": HELD_LONG - timedelta(seconds=1)}),
         (None, 103.5, {"held": TRAILED}),
         # one reason
@@ -76,6 +75,12 @@ HELD_LONG = timedelta(hours=24)
         ("risk", 100, {"risk": True}),
         ("trailing", 102.96, {"held": TRAILED}),
         ("trailing", 104, {"held": TRAILED, "seen": Seen(102.5, 104)}),
+        # a high that raises the stop above the bid: the bid is the younger of the two
+        ("trailing", 100, {"seen": Seen(98.01, 104.99)}),
+        ("trailing", 101.97, {"seen": Seen(99, 103)}),
+        (None, 101.98, {"seen": Seen(99, 103)}),
+        (None, 102, {"seen": Seen(99, 102.99)}),
+        ("trailing", 103.95, {"held": TRAILED | {"target_price": None}, "seen": Seen(103.5, 105)}),
         # momentum that is not lost in all three ways
         (None, 100, {"momentum": dataclasses.replace(LOST, ema_9=100.5)}),
         (None, 100, {"momentum": dataclasses.replace(LOST, macd_histogram=0.01)}),
@@ -90,8 +95,18 @@ HELD_LONG = timedelta(hours=24)
         ("trailing", 102, {"held": TRAILED, "seen": Seen(102, 106)}),
         ("target", 106, {"after": HELD_LONG, "momentum": LOST}),
         ("time", 100, {"after": HELD_LONG, "momentum": LOST}),
+        ("target", 103.9, {"seen": Seen(103, 105)}),  # the price fell from the target
+        ("target", 103.95, {"held": TRAILED, "seen": Seen(103.5, 105)}),
+        ("trailing", 100, {"seen": Seen(99, 104), "after": HELD_LONG, "momentum": LOST}),
+        ("stop", 100, {"seen": Seen(98, 104), "risk": True}),
+        ("risk", 100, {"seen": Seen(99, 104), "risk": True}),
+        # the core sleeve is left for stop and risk alone
+        ("stop", 98, {"held": {"sleeve": "core"}}),
+        ("risk", 100, {"held": {"sleeve": "core"}, "risk": True}),
+        (None, 106, {"held": {"sleeve": "core"}, "after": HELD_LONG, "momentum": LOST}),
         # what a position lacks cannot happen
         (None, 106, {"held": {"target_price": None}}),
+        (None, 106, {"held": {"target_price": None}, "seen": Seen(105.5, 106)}),
         (None, 100, {"held": {"time_stop_at": None}, "after": HELD_LONG}),
         ("stop", 97, {"held": {"trailing_activation_price": None}}),
     ],
@@ -149,34 +164,3 @@ def test_a_stop_never_loosens(highs: list[Decimal]) -> None:
             assert stop < highest
             held = dataclasses.replace(held, stop_price=stop)
         held = dataclasses.replace(held, high_water_price=highest)
-
-
-@settings(max_examples=80)
-@given(
-    bid=st.decimals(101, 150, places=2),
-    stop=st.decimals(90, 149, places=2),
-    quantity=st.decimals("0.01", 10, places=2),
-    headroom=st.decimals(-50, 1000, places=2),
-)
-def test_a_pyramid_never_adds_risk(
-    bid: Decimal, stop: Decimal, quantity: Decimal, headroom: Decimal
-) -> None:
-    held = position(stop_price=stop, quantity=quantity)
-    addition = plan_pyramid(held, bid, headroom)
-    if addition is None:
-        return
-    before = quantity * (100 - stop)
-    after = quantity * (100 - addition.stop_price)
-    after += addition.quantity * (bid - addition.stop_price)
-    assert after <= before + Decimal("1e-9")
-    assert stop < addition.stop_price <= bid * (1 - Decimal(1) / 200) + Decimal("1e-9")
-    assert addition.quantity * bid <= headroom + Decimal("1e-9")
-    assert addition.quantity <= quantity / 2
-
-
-def test_a_pyramid_of_half() -> None:
-    """Stop 98, price 106, half added: the stop rises by a third of the 8 between them."""
-    addition = plan_pyramid(position(), Decimal(106), Decimal(1000))
-    assert addition is not None
-    assert addition.quantity == Decimal("0.5")
-    assert addition.stop_price == pytest.approx(Decimal(98) + Decimal(8) / 3)

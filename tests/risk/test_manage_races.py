@@ -19,13 +19,17 @@ def test_a_position_closed_since_it_was_read_is_skipped(monkeypatch: pytest.Monk
     monkeypatch.setattr(manage, "_leave", lambda *arguments: None)
     monkeypatch.setattr(manage.looks, "risk_exit", lambda run: None)
     look = SimpleNamespace(
-        position=SimpleNamespace(position_id=7), quote=SimpleNamespace(bid=100.0), seen=None
+        position=SimpleNamespace(position_id=7, symbol="BTC/USDT"),
+        quote=SimpleNamespace(bid=100.0),
+        seen=None,
     )
-    actions, staying = manage._leave_or_follow(None, None, [look])  # type: ignore[arg-type, list-item]
-    assert staying == []
-    assert actions == [
+    manager = manage._Manager(None, None)  # type: ignore[arg-type]
+    assert manager.leave_or_follow([look]) == []  # type: ignore[list-item]
+    assert manager.actions == [
         {
             "position_id": 7,
+            "symbol": "BTC/USDT",
+            "action": "none",
             "skipped": "position 7: expected to be open, was closed meanwhile",
         }
     ]

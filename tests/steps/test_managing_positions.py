@@ -27,6 +27,7 @@ class Minutes:
     def __init__(self, world: World, venue: ScriptedVenue, time: VirtualClock) -> None:
         self.world, self.venue, self.time = world, venue, time
         world.price("binance", BTC, 100)
+        world.calm()
         desk = self.desk()
         desk.reconcile()
         mid = Decimal(100)

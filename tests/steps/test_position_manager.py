@@ -13,11 +13,12 @@ import pytest
 from shared import clock
 from shared.execution.exits import naked
 from shared.execution.exits.protecting import Protection
+from shared.execution.reconciling.findings import Reconciliation
 from shared.execution.types import MarketRules, OrderResult
 from shared.ledger import positions, runs, state
 from shared.ledger.connection import Ledger
 from shared.market.candles import candle_store
-from shared.market.types import Candles, Quote
+from shared.market.types import Book, Candles, Quote
 from shared.risk import manage as manager
 from tests.conftest import VirtualClock
 from tests.risk.world import BTC, ETH, World, dec, make_run, quote, rules
@@ -26,8 +27,14 @@ MINUTE_MS = 60_000
 
 
 class FakeVenue:
+    def __init__(self) -> None:
+        self.bids: tuple[tuple[float, float], ...] = ((100.0, 10.0),)
+
     def rules(self, symbol: str) -> MarketRules:
         return rules("binance", symbol)
+
+    def book(self, symbol: str) -> Book:
+        return Book(symbol, self.bids, ((self.bids[0][0] + 1, 1.0),), clock.now_ms())
 
 
 class FakeDesk:
@@ -39,6 +46,7 @@ class FakeDesk:
         self.calls: list[tuple[Any, ...]] = []
         self.outcome = "FILLED"
         self.protection = Protection()
+        self.reconciliation: Reconciliation | None = None
 
     def reconcile(self) -> None:
         self.calls.append(("reconcile",))
@@ -192,12 +200,15 @@ def minutes(lows: list[float], highs: list[float]) -> Candles:
 
 
 @pytest.mark.parametrize(
-    ("opened_minutes_ago", "last_look_minutes_ago", "reason"),
+    ("opened_minutes_ago", "last_look_minutes_ago", "its_end", "reason"),
     [
-        (10, 3, "stop"),  # the dip lies between the looks
-        (10, 1, None),  # seen before: it was dealt with then
-        (1, 3, None),  # before the entry
-        (10, None, None),  # no earlier look is known: the quote decides alone
+        (10, 3, "DONE", "stop"),  # the dip lies between the looks
+        (10, 1, "DONE", None),  # seen before: it was dealt with then
+        (1, 3, "DONE", None),  # before the entry
+        (10, 1, "FAILED", "stop"),  # who failed may have seen nothing
+        (10, 1, "RUNNING", "stop"),  # and so may have who was killed
+        (10, None, None, "stop"),  # no earlier look is known: all since the entry counts
+        (1, None, None, None),
     ],
 )
 def test_a_dip_between_two_looks_triggers_the_stop(
@@ -207,6 +218,7 @@ def test_a_dip_between_two_looks_triggers_the_stop(
     virtual_clock: VirtualClock,
     opened_minutes_ago: int,
     last_look_minutes_ago: int | None,
+    its_end: str | None,
     reason: str | None,
 ) -> None:
     position_id = world.position()
@@ -214,7 +226,9 @@ def test_a_dip_between_two_looks_triggers_the_stop(
     if last_look_minutes_ago is not None:
         looked_at = world.now() - timedelta(minutes=last_look_minutes_ago)
         virtual_clock.advance(minutes=-last_look_minutes_ago)
-        assert runs.start(world.ledger, "position_manager", "earlier", looked_at, 1)
+        run_id = runs.start(world.ledger, "position_manager", "earlier", looked_at, 1)
+        assert run_id is not None
+        world.ledger.execute("UPDATE runs SET status = %s WHERE run_id = %s", (its_end, run_id))
         virtual_clock.advance(minutes=last_look_minutes_ago)
     dip = minutes([100, 97, 100], [101, 100, 101])  # three, two and one minute ago
     monkeypatch.setattr(
@@ -318,10 +332,15 @@ def test_a_pyramid_raises_the_stop_first_and_adds_within_the_limits(
     assert kinds(export) == ["pyramid"]
     _, added_to, size_quote, reason = desk.orders[0]
     assert (added_to, reason) == (position_id, "pyramid")
-    assert size_quote == pytest.approx(Decimal("31.8"))  # half of 0.6, and 100 - 63.6 has room
+    # Half of 0.6, at the dearest price of a slice, 0.5 % above the mid; 100 - 63.6 has room.
+    assert size_quote == pytest.approx(Decimal("0.3") * 106 * Decimal("1.005"))
     found = positions.by_id(world.ledger, position_id)
     assert found is not None
-    assert found.stop_price == pytest.approx(98 + Decimal(8) / 3)
+    even = Decimal(106) * Decimal("1.005") * Decimal("1.001") / Decimal("0.999")
+    assert found.stop_price == pytest.approx(98 + (even - 98) / 3)
+    told = world.ledger.one("SELECT detail FROM events WHERE kind = 'STOP_RAISED'")
+    assert told is not None
+    assert (told["detail"]["action"], told["detail"]["before"]) == ("pyramid", 98)
 
 
 @pytest.mark.parametrize("why", ["gain", "halted", "before", "room"])
@@ -345,10 +364,3 @@ def test_no_pyramid(world: World, desk: FakeDesk, why: str) -> None:
     assert found is not None
     assert found.stop_price == 98
     assert kinds(export) == []
-
-
-def test_what_is_not_built_says_so(world: World, desk: FakeDesk) -> None:
-    export = manager.manage(world.run)
-    assert export["rebalanced"] == 0
-    assert export["core_sleeve"] == "not built"
-    assert export["averaging_down"] == "not built"

@@ -22,6 +22,9 @@ from shared.ledger.connection import Ledger
 
 _OVERTIME_SLICES = 3  # chances to fill what the schedule has left unfilled
 _CATCH_UP_SLICES = 3  # the most that one slice asks for, in slices
+ADDITIONS = ("pyramid", "average_down")
+"""Reasons of parents that add to a position within a risk that was reckoned at one worst price."""
+
 _JITTER_SHARE = 0.25  # of an interval: a run that is so early in its minute sends its slice
 
 _PROGRESS = """
@@ -73,6 +76,12 @@ class Parent:
     last_slice: int | None
     sell_decision_id: str | None = None
     position_sold: bool = False
+
+    def ceiling(self, collar_bps: Decimal) -> Decimal | None:
+        """The most that a slice may pay for a unit: an addition is not bought after the price."""
+        if self.reason not in ADDITIONS:
+            return None
+        return self.decision_mid * (1 + collar_bps / 10_000)
 
 
 @dataclass(frozen=True)

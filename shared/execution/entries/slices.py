@@ -109,7 +109,12 @@ def _send(
         slice=number,
     )
     intent = marketable_intent(
-        wish, offer.rules, offer.book, collar_bps=offer.collar_bps, passive=offer.passive
+        wish,
+        offer.rules,
+        offer.book,
+        collar_bps=offer.collar_bps,
+        passive=offer.passive,
+        ceiling=parent.ceiling(run.config.price_collar_bps),
     )
     return None if intent is None else send(run, venue, intent, offer.rules, offer.book)
 
