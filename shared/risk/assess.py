@@ -124,8 +124,9 @@ def _buy(run: Run, decision: Decision) -> Answer:
     planned = exits.for_entry(run.config, mid, clock.now_ms(), volatility_ratio=ratio)
     stake = _stake(run, decision, trading, standing, odds, volatility, planned)
     sized = sizing.size(stake, _caps(run, symbol, exposure, standing, stake, planned))
-    metrics = measures.of_trade(run, symbol, sized.size_quote, exposure, returns, stake, odds)
-    refused = _portfolio_refusals(run, sized.size_quote, metrics, stake.worth_quote)
+    weighed = measures.weigh(symbol, sized.size_quote, exposure, returns)
+    metrics = measures.of_trade(run, weighed, returns, stake, odds)
+    refused = _portfolio_refusals(run, sized.size_quote, weighed, standing)
     approved = sized.size_quote > 0 and not refused
     return Answer(
         approved,
@@ -245,22 +246,23 @@ def _caps(
 
 
 def _portfolio_refusals(
-    run: Run, size_quote: Decimal, metrics: Export, worth: Decimal
+    run: Run, size_quote: Decimal, weighed: measures.Weighed, standing: Standing
 ) -> list[str]:
-    if size_quote <= 0:
-        return []
-    found = []
-    budget = float(worth * run.config.max_drawdown_percent / 100) * 0.5
-    var = max(metrics["var95_quote"], metrics["parametric_var95_quote"])
-    if var >= budget:
-        found.append(f"VAR_LIMIT: var95={var:.2f}, limit={budget:.2f}, horizon_hours=24")
-    for other, value in metrics["correlations"].items():
-        if value is not None and value > run.config.correlation_limit:
-            found.append(
-                f"CORRELATION_LIMIT: with={other}, correlation={value:.3f}, "
-                f"limit={run.config.correlation_limit}"
-            )
-    return found
+    if size_quote <= 0 or standing.worth_quote is None:
+        return []  # nothing is bought
+    # Without a first row of equity nothing has been lost; any other gap was refused before.
+    fallen_percent = standing.drawdown_percent or Decimal(0)
+    budget = portfolio.loss_budget(
+        float(standing.worth_quote), float(run.config.max_drawdown_percent), float(fallen_percent)
+    )
+    denied = portfolio.refusals(
+        weighed.tail_before,
+        weighed.tail_after,
+        budget,
+        weighed.tactical_correlations,
+        run.config.correlation_limit,
+    )
+    return [str(one) for one in denied]
 
 
 def _price(decision: Decision) -> Decimal:

@@ -7,13 +7,35 @@ that makes the clipped weights sum to one (Wang and Lu, "Projection onto the cap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.risk.portfolio import ledoit_wolf
 
 Array = NDArray[np.float64]
 
 _ITERATIONS = 2_000
 _TOLERANCE = 1e-10
+
+
+def minimum_variance(returns: Mapping[str, Array], *, cap: float = 1.0) -> dict[str, float]:
+    """The weights of least variance by symbol, from the shrunk covariance of returns.
+
+    A yardstick beside real weights: means of returns are too uncertain to be among its inputs
+    (Merton, "On estimating the expected return on the market", 1980). A ``cap`` too low for so
+    few symbols is raised to equal weights. No symbol has no weights.
+
+    Raises:
+        DataUnavailable: fewer than two returns, or one that is no number.
+    """
+    if not returns:
+        return {}
+    symbols = sorted(returns)
+    covariance = ledoit_wolf(np.array([returns[symbol] for symbol in symbols]).T).covariance
+    found = weights(covariance, cap=max(cap, 1 / len(symbols)))
+    return dict(zip(symbols, found.tolist(), strict=True))
 
 
 def weights(

@@ -16,6 +16,7 @@ from shared.ledger.connection import Ledger
 from shared.market import packing
 from shared.market.candles import candle_store
 from shared.market.types import Candles
+from shared.risk import portfolio
 from shared.risk.assess import assess
 from tests.conftest import VirtualClock
 from tests.risk.world import BTC, ETH, World, make_run
@@ -244,6 +245,58 @@ def test_value_at_risk_beyond_half_the_drawdown_limit_is_refused(world: World, h
     assert "VAR_LIMIT" in codes(decide(world))
     world.configure(MAX_DRAWDOWN_PERCENT=f"{worst / 10_000 * 100 / 0.5 * 1.001:.6f}")
     assert decide(world)["approved"]
+
+
+def test_the_largest_value_at_risk_gates_and_is_told_before_and_after(
+    world: World, hours: Any
+) -> None:
+    world.fill(world.position(ETH), "0.1", symbol=ETH)
+    world.configure(MAX_DRAWDOWN_PERCENT="0.05")  # half of it are 2.50
+    export = decide(world)
+    metrics = export["metrics"]
+    by_method = [metrics[f"{name}_var95_quote"] for name in portfolio.METHODS]
+    assert metrics["var95_quote"] == max(by_method) > min(by_method)
+    assert 0 < metrics["var95_before_quote"] < metrics["var95_quote"]
+    assert (
+        f"VAR_LIMIT: before={metrics['var95_before_quote']:.2f}, "
+        f"after={metrics['var95_quote']:.2f}, limit=2.50, method={metrics['var95_method']}, "
+        "horizon_hours=24"
+    ) in export["reasoning"]
+
+
+def test_the_mean_bad_day_must_fit_into_what_is_left_of_the_drawdown(
+    world: World, hours: Any
+) -> None:
+    world.configure(MAX_DRAWDOWN_PERCENT="6")
+    world.equity(10_000, at=world.now() - timedelta(days=3))
+    for ago in (timedelta(hours=20), timedelta(0)):
+        world.equity(9_405, at=world.now() - ago)  # 9,400 is the floor: 5 are left
+    export = decide(world)
+    assert export["metrics"]["cvar95_quote"] > 5 > 0
+    assert codes(export)[-1] == "CVAR_LIMIT"
+    assert "VAR_LIMIT" not in codes(export)  # of a limit of 6 % the half is 282
+    world.configure(MAX_DRAWDOWN_PERCENT="6.1")
+    assert decide(world)["approved"]
+
+
+def test_what_moves_with_the_core_is_told_and_not_refused(world: World, hours: Any) -> None:
+    fields = ("timeframe", "open_ms", "open", "high", "low", "close", "volume")
+    hours[ETH] = Candles(ETH, *[getattr(hours[BTC], name) for name in fields])
+    world.fill(world.position(ETH, sleeve="core"), "0.1", symbol=ETH)
+    export = decide(world)
+    assert export["approved"], export["reasoning"]
+    assert export["metrics"]["correlations"] == {ETH: pytest.approx(1)}
+    assert export["metrics"]["correlation_with_portfolio"] == pytest.approx(1)
+    assert export["metrics"]["correlation"] is None  # no tactical holding
+    assert export["metrics"]["var95_before_quote"] > 0
+
+
+def test_a_holding_whose_price_never_moves_has_no_known_risk(world: World, hours: Any) -> None:
+    hours[ETH] = series(ETH, np.zeros(400))
+    world.fill(world.position(ETH), "0.1", symbol=ETH)
+    export = decide(world)
+    assert codes(export) == ["DATA_MISSING"]
+    assert f"of {ETH}: expected a price that moves" in export["reasoning"][0]
 
 
 def test_too_few_hours_are_refused_with_the_number_needed(world: World, hours: Any) -> None:

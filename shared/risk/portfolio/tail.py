@@ -89,10 +89,6 @@ class TailRisk:
         return max(by_method, key=lambda name: by_method[name].cvar95_quote)
 
     @property
-    def parametric_var95_quote(self) -> float:
-        return self.parametric.var95_quote
-
-    @property
     def by_method(self) -> dict[str, TailLoss]:
         return {name: getattr(self, name) for name in METHODS}
 
