@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a clone of the repository that Pipedream keeps in step with the project",
     )
+    parser.add_argument("--pod", help="whose copies of the workflows; default: the originals")
 
 
 def add_wait_options(parser: argparse.ArgumentParser) -> None:
@@ -65,12 +66,17 @@ def opened(args: argparse.Namespace) -> Iterator[Deployment]:
     from deploy.pipedream.synced import Clone
 
     variables = environment.variables()
-    api, project = _api(variables), manifest.load(PROJECT)
+    api, project = api_of(variables), manifest.load(PROJECT)
     with _ledger(args) as ledger:
-        yield Deployment(project, Clone(args.clone), api, ledger, say=_say)
+        yield Deployment(project, Clone(args.clone), api, ledger, pod=args.pod, say=_say)
 
 
-def _api(variables: Mapping[str, str]) -> PipedreamApi:
+def api_of(variables: Mapping[str, str]) -> PipedreamApi:
+    """The API of the workspace that the variables name.
+
+    Raises:
+        ConfigurationError: names every variable that is lacking, all at once.
+    """
     from pydantic import SecretStr
 
     from deploy.pipedream.rest import BASE_URL, PipedreamApi
@@ -98,7 +104,15 @@ def _ledger(args: argparse.Namespace) -> Iterator[Ledger | None]:
             "--without-ledger"
         )
     with ledgers.open_ledger() as found:
-        yield found.ledger
+        yield found.ledger if args.pod is None else _of_pod(found.ledger, args.pod)
+
+
+def _of_pod(ledger: Ledger, pod: str) -> Ledger:
+    from shared.ledger import pods
+
+    if pods.named(ledger, pod) is None:
+        raise ConfigurationError(f"--pod: expected a pod of `trading-loop pods`, was {pod!r}")
+    return ledger.of_pod(pod)
 
 
 def _say(text: str) -> None:

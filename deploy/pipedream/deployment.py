@@ -65,6 +65,7 @@ class Deployment:
 
     Args:
         ledger: held at REDUCING while code changes; ``None`` where none can be reached from here.
+        pod: whose copies of the workflows are meant; by default the workflows themselves.
         sleep, seconds: wait, and tell the time of a clock that only goes forward.
         say: is told what happens.
     """
@@ -76,6 +77,7 @@ class Deployment:
         api: PipedreamApi,
         ledger: Ledger | None,
         *,
+        pod: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
         seconds: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda text: None,
@@ -84,6 +86,7 @@ class Deployment:
         self._clone = clone
         self._api = api
         self._ledger = ledger
+        self._pod = pod
         self._sleep = sleep
         self._seconds = seconds
         self._say = say
@@ -91,7 +94,7 @@ class Deployment:
     def plan(self, built: Build) -> Plan:
         """Take over what the UI changed, and compare. Changes no file of a step."""
         self._clone.pull()
-        targets = self._clone.targets(self._project)
+        targets = self._targets()
         return Plan(
             built.build, targets, self._clone.changes(built, targets), self._remarks(targets)
         )
@@ -114,7 +117,7 @@ class Deployment:
 
     def check(self, built: Build) -> list[Difference]:
         """Which steps do not run the code of ``built``."""
-        targets = self._clone.targets(self._project)
+        targets = self._targets()
         expected = {f"{one.workflow}/{one.namespace}": one.sha256 for one in built.bundles}
         return self._differences(targets, expected)
 
@@ -138,23 +141,21 @@ class Deployment:
 
     def activate(self) -> None:
         """Switch everything on: the breaker first, the loop last."""
-        self._switch(self.order(), active=True)
+        self._switch(start_order(self._project), active=True)
 
     def deactivate(self) -> None:
         """Switch everything off: the loop first, the breaker last."""
-        self._switch(tuple(reversed(self.order())), active=False)
+        self._switch(tuple(reversed(start_order(self._project))), active=False)
 
-    def order(self) -> tuple[str, ...]:
-        """The workflows in the order in which they are safely started."""
-        names = [workflow.name for workflow in self._project.workflows]
-        between = [name for name in names if name not in STARTED_FIRST + STARTED_LAST]
-        return tuple(name for name in (*STARTED_FIRST, *between, *STARTED_LAST) if name in names)
+    def _targets(self) -> dict[str, Target]:
+        return self._clone.targets(self._project, self._pod)
 
     def builds(self) -> list[tuple[str, str]]:
         """Earlier builds and their commits, newest first."""
         found: dict[str, str] = {}
+        folders = {target.folder for target in self._targets().values()}
         for commit, _ in self._clone.history():
-            names = set(_builds_in(self._clone.entries_of(commit)))
+            names = set(_builds_in(self._clone.entries_of(commit, folders)))
             if len(names) == 1 and (name := names.pop()) is not None:
                 found.setdefault(name, commit)
         return list(found.items())
@@ -167,12 +168,13 @@ class Deployment:
             GitFailed, DeploymentIncomplete: as for ``push``.
         """
         self._clone.pull()
-        targets = self._clone.targets(self._project)
+        targets = self._targets()
         commit = dict(self.builds()).get(build)
         if commit is None:
             known = ", ".join(name for name, _ in self.builds()) or "none"
             raise ConfigurationError(f"build: expected one of {known}, was {build!r}")
-        entries = self._clone.entries_of(commit)
+        folders = {target.folder for target in targets.values()}
+        entries = self._clone.entries_of(commit, folders)
         expected = _expected(targets, entries)
         with self._paused(build):
             self._restore(entries, f"Roll back to build {build}")
@@ -233,7 +235,7 @@ class Deployment:
         return found
 
     def _switch(self, order: Sequence[str], *, active: bool) -> None:
-        targets = self._clone.targets(self._project)
+        targets = self._targets()
         for name in order:
             self._api.set_active(targets[name].workflow_id, active)
             self._say(f"{name}: {'on' if active else 'off'}")
@@ -245,6 +247,13 @@ class Deployment:
             if told is not None and told != wanted:
                 remarks.append(f"{workflow.name}: timeout: expected {wanted} s, was {told} s")
         return remarks
+
+
+def start_order(project: Project) -> tuple[str, ...]:
+    """The workflows in the order in which they are safely started."""
+    names = [workflow.name for workflow in project.workflows]
+    between = [name for name in names if name not in STARTED_FIRST + STARTED_LAST]
+    return tuple(name for name in (*STARTED_FIRST, *between, *STARTED_LAST) if name in names)
 
 
 def _builds_in(entries: Mapping[str, bytes]) -> Iterator[str | None]:

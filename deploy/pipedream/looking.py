@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -31,7 +32,7 @@ def look(project: Project, variables: Mapping[str, str], clone: Path | None) -> 
             targets=targets,
             misfits=misfits,
             deployed=_deployed(api, targets or {}),
-            apps=frozenset(_apps(api)),
+            apps=frozenset(map(app_of, api.accounts())),
         )
     except ApiError:
         return Seen(targets=targets, misfits=misfits)
@@ -63,11 +64,8 @@ def _deployed(api: PipedreamApi, targets: Mapping[str, Target]) -> dict[str, Dep
     return {name: api.workflow(target.workflow_id) for name, target in targets.items()}
 
 
-def _apps(api: PipedreamApi) -> list[str]:
-    """Names of apps, however deep an account tells them."""
-    found = []
-    for account in api.accounts():
-        app = account.get("app")
-        name = app.get("name_slug") if isinstance(app, dict) else app
-        found.append(str(name or account.get("name_slug") or account.get("name")))
-    return found
+def app_of(account: Mapping[str, Any]) -> str:
+    """The name of an account's app, however deep the account tells it."""
+    app = account.get("app")
+    name = app.get("name_slug") if isinstance(app, dict) else app
+    return str(name or account.get("name_slug") or account.get("name"))

@@ -67,7 +67,7 @@ class PipedreamApi:
 
     Args:
         key: a user's API key.
-        org_id: the workspace, ``o_...``.
+        org_id: the workspace, ``o_...``; an attribute, too.
         sleep: waits for seconds between attempts.
     """
 
@@ -84,7 +84,7 @@ class PipedreamApi:
         if not org_id.startswith("o_"):
             raise ConfigurationError(f"PIPEDREAM_ORG_ID: expected o_..., was {org_id!r}")
         self._key = key
-        self._org_id = org_id
+        self.org_id = org_id
         self._base_url = base_url.rstrip("/")
         self._sleep = sleep
 
@@ -94,17 +94,17 @@ class PipedreamApi:
 
     def workspace(self) -> JsonObject:
         """The workspace, with its quotas."""
-        path = f"/workspaces/{self._org_id}"
+        path = f"/workspaces/{self.org_id}"
         return _data(self._get(path), path)
 
     def workflow(self, workflow_id: str) -> DeployedWorkflow:
         """A deployed workflow: its steps with the hashes of their code, and its schedules."""
         path = f"/workflows/{workflow_id}"
-        return _workflow(workflow_id, self._get(path, {"org_id": self._org_id}))
+        return _workflow(workflow_id, self._get(path, {"org_id": self.org_id}))
 
     def set_active(self, workflow_id: str, active: bool) -> None:  # noqa: FBT001 - the API's word
         """Switch a workflow on or off."""
-        body = {"active": active, "org_id": self._org_id}
+        body = {"active": active, "org_id": self.org_id}
         self._call("PUT", f"/workflows/{workflow_id}", body=body, repeatable=True)
 
     def create_workflow(self, body: Mapping[str, Any]) -> str:
@@ -123,12 +123,12 @@ class PipedreamApi:
     def accounts(self, app: str | None = None) -> Iterator[JsonObject]:
         """The connected accounts of the workspace, without their secrets."""
         query = {} if app is None else {"query": app}
-        return self._pages(f"/workspaces/{self._org_id}/accounts", query)
+        return self._pages(f"/workspaces/{self.org_id}/accounts", query)
 
     def errors(self, workflow_id: str, limit: int = 20) -> list[JsonObject]:
         """The newest errors of a workflow; Pipedream keeps a hundred."""
         path = f"/workflows/{workflow_id}/$errors/event_summaries"
-        answer = self._get(path, {"expand": "event", "limit": str(limit), "org_id": self._org_id})
+        answer = self._get(path, {"expand": "event", "limit": str(limit), "org_id": self.org_id})
         return list(answer.get("data") or [])
 
     def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[JsonObject]:

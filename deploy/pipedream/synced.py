@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,21 +104,25 @@ class Clone:
         """Take over what was edited in the UI meanwhile. Raises ``GitFailed`` on a conflict."""
         self._git("pull", "--quiet", "--ff-only", "origin", BRANCH)
 
-    def targets(self, project: Project) -> dict[str, Target]:
+    def targets(self, project: Project, pod: str | None = None) -> dict[str, Target]:
         """The folder of every workflow of ours.
+
+        Args:
+            pod: whose copies of the workflows; by default the workflows themselves.
 
         Raises:
             ConfigurationError: names everything that does not fit: a workflow without a folder,
                 two folders for one, steps that the UI names otherwise.
         """
-        found = {name: self._folders_of(name) for name in (w.name for w in project.workflows)}
+        found = {w.name: self._folders_of(w.name, pod) for w in project.workflows}
         problems: list[str] = []
         targets: dict[str, Target] = {}
         for workflow in project.workflows:
             folders = found[workflow.name]
             if len(folders) != 1:
                 what = "none" if not folders else ", ".join(folders)
-                problems.append(f"{workflow.name}: expected one folder of this name, was {what}")
+                name = slug_of(workflow.name, pod)
+                problems.append(f"{name}: expected one folder of this name, was {what}")
                 continue
             target = self._target(workflow.name, folders[0])
             expected = tuple(step.namespace for step in workflow.steps)
@@ -180,13 +184,13 @@ class Clone:
         """Go back to ``commit``, after a push that was refused."""
         self._git("reset", "--quiet", "--hard", commit)
 
-    def entries_of(self, commit: str) -> dict[str, bytes]:
-        """Every step's code as it was at ``commit``, by path."""
+    def entries_of(self, commit: str, folders: Collection[str]) -> dict[str, bytes]:
+        """Every step's code as it was at ``commit``, by path; of some ``folders`` only."""
         listed = self._git("ls-tree", "-r", "--name-only", commit).splitlines()
         return {
             path: self._git("show", f"{commit}:{path}").encode()
             for path in listed
-            if path.endswith(f"/{ENTRY}")
+            if path.endswith(f"/{ENTRY}") and path.partition("/")[0] in folders
         }
 
     def history(self) -> list[tuple[str, str]]:
@@ -194,9 +198,9 @@ class Clone:
         lines = self._git("log", "--format=%H %s", "--max-count=200").splitlines()
         return [(line[:40], line[41:]) for line in lines]
 
-    def _folders_of(self, workflow: str) -> list[str]:
+    def _folders_of(self, workflow: str, pod: str | None) -> list[str]:
         folders = (path for path in sorted(self.folder.iterdir()) if path.is_dir())
-        return [path.name for path in folders if _slug(path.name) == workflow]
+        return [path.name for path in folders if _slug(path.name) == slug_of(workflow, pod)]
 
     def _target(self, workflow: str, folder: str) -> Target:
         path = self.folder / folder / "workflow.yaml"
@@ -221,6 +225,11 @@ class Clone:
             said = " ".join(done.stderr.split())[-400:]
             raise GitFailed(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
         return done.stdout
+
+
+def slug_of(workflow: str, pod: str | None) -> str:
+    """What a workflow is called, with ``_`` for ``-``; a pod's copy has the pod's name behind."""
+    return workflow if pod is None else f"{workflow}_{pod.replace('-', '_')}"
 
 
 def _slug(folder: str) -> str | None:

@@ -14,7 +14,7 @@ from deploy.local import manifest
 from deploy.local.wire import pipedream
 from deploy.local.wire.pipedream import KEY, ORG_ID, StandIn
 from deploy.pipedream import build
-from deploy.pipedream.deployment import Deployment, DeploymentIncomplete
+from deploy.pipedream.deployment import Deployment, DeploymentIncomplete, start_order
 from deploy.pipedream.rest import ApiError, PipedreamApi
 from deploy.pipedream.synced import Clone, GitFailed
 from shared.errors import ConfigurationError
@@ -200,7 +200,7 @@ def test_workflows_are_switched_in_the_safe_order(place: Place) -> None:
 def test_the_breaker_starts_first_and_the_loop_last() -> None:
     from deploy.local.servers import PROJECT
 
-    order = Deployment(manifest.load(PROJECT), None, None, None).order()  # type: ignore[arg-type]
+    order = start_order(manifest.load(PROJECT))
     assert order == (
         "circuit_breaker",
         "kill_switch",

@@ -10,8 +10,10 @@ from pydantic import SecretStr
 
 from deploy.local import manifest
 from deploy.local.wire import pipedream
-from deploy.local.wire.pipedream import KEY, ORG_ID, StandIn
+from deploy.local.wire.pipedream import KEY, ORG_ID, PROJECT_ID, StandIn, template_id
+from deploy.pipedream import template
 from deploy.pipedream.rest import ApiError, PipedreamApi
+from deploy.pipedream.template import Ids
 from shared.errors import ConfigurationError
 
 
@@ -73,11 +75,13 @@ def test_creating_is_never_repeated(
     api: PipedreamApi, stand_in: StandIn, waits: list[float], status: int
 ) -> None:
     stand_in.failures = {("POST", "/v1/workflows"): [status]}
+    one = next(iter(stand_in.templates.values()))
+    ids = Ids(ORG_ID, PROJECT_ID, template_id(one.name), {"postgresql": "apn_1"})
     with pytest.raises(ApiError, match=f"HTTP {status}"):
-        api.create_workflow({"org_id": ORG_ID})
+        api.create_workflow(template.body(one, ids))
     assert stand_in.calls["POST /v1/workflows"] == 1
     assert waits == []
-    assert api.create_workflow({"org_id": ORG_ID}) == "p_made1"
+    assert api.create_workflow(template.body(one, ids, name="a-copy")) == "p_made1"
 
 
 def test_a_wrong_key_is_told_and_never_shown(stand_in: StandIn) -> None:
