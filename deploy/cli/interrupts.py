@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -47,6 +47,18 @@ def interrupted_by_sigterm() -> Iterator[threading.Event]:
     finally:
         sys.unraisablehook = previous_report
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def signals_call(stop: Callable[[], None]) -> Iterator[None]:
+    """Let each SIGTERM and Ctrl-C call ``stop``, which may come at any line, and raise nothing."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stop()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _send_later(number: signal.Signals) -> None:

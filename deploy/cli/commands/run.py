@@ -1,19 +1,12 @@
-"""``trading-loop run``: the whole loop over recorded, downloaded or simulated hours."""
+"""``trading-loop run``: the whole loop, over hours of the past or on the present."""
 
 from __future__ import annotations
 
 import argparse
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from deploy.cli.arguments import minute
-
-if TYPE_CHECKING:
-    from deploy.local.schedule_faults.rates import FaultRates
+from deploy.cli import run_arguments
 
 EXIT_FAILED_RUNS = 1
-_QUOTE = "USDT"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,54 +15,43 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run the loop over recorded, live or simulated hours",
         description="Run the real workflows minute by minute on a virtual clock, against venues "
         "that are simulated at the wire. Started again with the same arguments it goes on where "
-        "it was stopped.",
+        "it was stopped. With --realtime --source live it follows the present as a service: real "
+        "venues' markets, the machine's clock, paper unless everything says live.",
     )
-    parser.add_argument(
-        "--source",
-        choices=("recorded", "live", "simulated"),
-        help="default: recorded if MARKET_DATA_DIR is set, else live, else simulated",
-    )
-    parser.add_argument("--data", metavar="DIR", help="recorded candles; default: MARKET_DATA_DIR")
-    parser.add_argument(
-        "--from", dest="start", type=minute, metavar="ISO", help="first minute, UTC if no zone"
-    )
-    parser.add_argument("--hours", type=_hours, default=48.0, help="default: 48")
-    parser.add_argument(
-        "--symbols", type=_symbols, default=("BTC", "ETH", "SOL"), help="default: BTC,ETH,SOL"
-    )
-    parser.add_argument("--profile", choices=("conservative", "aggressive"), default="conservative")
-    parser.add_argument(
-        "--capital", type=_capital, default=Decimal(10_000), help=f"in {_QUOTE}; default: 10000"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random; default: 0")
-    parser.add_argument(
-        "--models", choices=("stand-in", "none"), default="stand-in", help="default: stand-in"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
-    parser.add_argument(
-        "--no-serve", action="store_true", help="serve no dashboard, end when it is finished"
-    )
-    parser.add_argument("--port", type=_port, default=8080, help="of the dashboard; default: 8080")
-    parser.add_argument("--realtime", action="store_true", help="a minute takes a minute")
-    parser.add_argument(
-        "--faithful",
-        action="store_true",
-        help="run the bundles, each workflow in a process with Pipedream's limits",
-    )
-    parser.add_argument(
-        "--schedule-faults",
-        type=_faults,
-        metavar="RATES",
-        help="let ticks be late, double, missing or overlapping, and runs be retried or killed, "
-        "by seed and share of ticks: "
-        "seed=7,late=0.02,double=0.01,miss=0.01,overlap=0.01,retry=0.01,kill=0.01",
-    )
-    parser.add_argument("--fresh", action="store_true", help="start anew, forget a stopped run")
+    run_arguments.add(parser)
     parser.set_defaults(handler=handler)
 
 
 def handler(args: argparse.Namespace) -> int:
-    """Replay, report, and tell by the exit code whether any run failed."""
+    """Serve the present, or replay, report, and tell by the exit code whether any run failed."""
+    if run_arguments.is_service(args):
+        run_arguments.refuse_of_a_replay(args)
+        return _serve(args)
+    run_arguments.fill_in(args)
+    return _replay(args)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    """Follow the present until a signal comes or the hours are over; 0 in both cases."""
+    from deploy.cli import environment, interrupts
+    from deploy.local import servers
+    from deploy.local.service.service import Service, ServiceOptions
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    options = ServiceOptions(
+        port=None if args.no_serve else args.port, hours=args.hours, root=servers.PROJECT
+    )
+    with (
+        Service(options, environment.variables(), say) as service,
+        interrupts.signals_call(service.stop),
+    ):
+        service.run()
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from deploy.cli import environment
@@ -82,7 +64,7 @@ def handler(args: argparse.Namespace) -> int:
     variables = environment.variables()
     spec, reason = choose_source(
         args.data or variables.get("MARKET_DATA_DIR"),
-        tuple(f"{base}/{_QUOTE}" for base in args.symbols),
+        tuple(f"{base}/{run_arguments.QUOTE}" for base in args.symbols),
         args.hours,
         args.seed,
         kind="recorded" if args.data and args.source is None else args.source,
@@ -123,48 +105,3 @@ def handler(args: argparse.Namespace) -> int:
     befell = outcome.report.get("schedule_faults")
     violated = befell is not None and bool(befell["violations"])
     return EXIT_FAILED_RUNS if outcome.tally.failed_runs or violated else 0
-
-
-def _faults(text: str) -> FaultRates:
-    from deploy.local.schedule_faults.rates import FaultRates
-    from shared.errors import ConfigurationError
-
-    try:
-        return FaultRates.parse(text)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
-    if not 1 / 60 <= hours <= 24 * 366:
-        raise argparse.ArgumentTypeError(f"expected a number of hours above 0, was {text!r}")
-    return hours
-
-
-def _symbols(text: str) -> tuple[str, ...]:
-    symbols = tuple(part.strip().upper() for part in text.split(",") if part.strip())
-    if not symbols or not all(symbol.isalnum() for symbol in symbols):
-        raise argparse.ArgumentTypeError(f"expected symbols such as BTC,ETH,SOL, was {text!r}")
-    if len(set(symbols)) != len(symbols):
-        raise argparse.ArgumentTypeError(f"expected every symbol once, was {text!r}")
-    return symbols
-
-
-def _capital(text: str) -> Decimal:
-    try:
-        capital = Decimal(text)
-    except InvalidOperation:
-        capital = Decimal(0)
-    if not capital.is_finite() or capital <= 0:
-        raise argparse.ArgumentTypeError(f"expected an amount above 0, was {text!r}")
-    return capital
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, was {text!r}")
-    return int(text)

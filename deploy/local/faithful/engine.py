@@ -101,6 +101,7 @@ class FaithfulEngine:
     paced: bool = False
     tallies: dict[str, Tally] = field(default_factory=dict)
     _idle: dict[str, list[_Process]] = field(default_factory=dict)
+    _running: list[_Process] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load_all(self, workflows: tuple[Workflow, ...]) -> None:
@@ -124,6 +125,8 @@ class FaithfulEngine:
         if process is None:
             process = self._start()
             tally.cold += 1
+        with self._lock:
+            self._running.append(process)
         return _Run(workflow, process, cold, disturbance)
 
     def call(self, run: object, step: Step, pd: Pipedream, seconds_left: float) -> Called:
@@ -149,6 +152,8 @@ class FaithfulEngine:
         usage = Usage(run.cold, run.peak_kib)
         tally = self._tally(run.workflow)
         tally.peak_kib = max(tally.peak_kib, run.peak_kib)
+        with self._lock:
+            self._running = [process for process in self._running if process is not run.process]
         if not run.alive:
             _stop(run.process)
             return usage
@@ -156,6 +161,12 @@ class FaithfulEngine:
         with self._lock:
             self._idle.setdefault(run.workflow.name, []).append(run.process)
         return usage
+
+    def kill_running(self) -> None:
+        """End every process that is in a run; the run then fails as killed."""
+        with self._lock:
+            for process in self._running:
+                process.popen.kill()
 
     def close(self) -> None:
         with self._lock:

@@ -19,12 +19,14 @@ def engine(
     say: Callable[[str], None],
     *,
     paced: bool,
+    virtual: bool = True,
 ) -> FaithfulEngine:
     """Bundle the project, make the pinned environment where there is none, and start nothing yet.
 
     Args:
         variables: settings in force. What an account connects is not among a step's variables:
             it comes by ``pd.inputs`` alone.
+        paced, virtual: see ``FaithfulEngine``.
 
     Raises:
         ConfigurationError: a bundle cannot be made, or a pin cannot be installed.
@@ -43,4 +45,4 @@ def engine(
         for name in config.VARIABLES
         if name in variables and name not in by_account
     }
-    return FaithfulEngine(python, built, bundles, given, paced=paced)
+    return FaithfulEngine(python, built, bundles, given, virtual=virtual, paced=paced)

@@ -21,8 +21,9 @@ from shared.ledger import parameters
 from tests.local.faithful.test_same_ledger import EAGER
 
 MINUTES = 40
-SPEC = SourceSpec("simulated", ("BTC/USDT", "ETH/USDT"), SIMULATED_FROM_MS, MINUTES / 60, 3, None)
-RATES = FaultRates(seed=5, late=0.1, double=0.1, miss=0.1, overlap=0.1, retry=0.1, kill=0.1)
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+SPEC = SourceSpec("simulated", SYMBOLS, SIMULATED_FROM_MS, MINUTES / 60, 4, None)
+RATES = FaultRates(seed=5, late=0.06, double=0.06, miss=0.05, overlap=0.06, retry=0.06, kill=0.06)
 
 
 def test_the_books_hold_whatever_befalls_the_schedule(
