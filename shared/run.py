@@ -31,6 +31,7 @@ class Run:
         steps: exports of the earlier steps of this run, by step name.
         run_id, epoch: this run's row in the ledger and its fencing token.
         earlier_steps_ms: how long the steps before this one took.
+        compared_at: by venue, when this step last found its balances equal to the ledger's.
     """
 
     config: config.Config
@@ -45,6 +46,7 @@ class Run:
     epoch: int
     earlier_steps_ms: float = 0.0
     steps: dict[str, Any] = field(default_factory=dict)
+    compared_at: dict[str, datetime] = field(default_factory=dict)
     _universe: tuple[Config, Universe] | None = field(default=None, repr=False)
 
     @property

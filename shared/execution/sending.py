@@ -62,10 +62,12 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
                 book=book,
                 now_ms=clock.now_ms(),
                 mode=venue.mode,
+                parent_id=intent.parent_id,
             )
             if not intents.insert(run.ledger, intent, run.epoch, venue):
                 raise OrderDenied("INTENT_EXISTS", logical_key=intent.logical_key)
     except OrderDenied as denied:
+        gate.note(run.ledger, denied)
         return _result(intent, "DENIED", detail=str(denied))
     if clock.now() - sent_at > SEND_WITHIN:
         late = f"SEND_LATE: not sent, {clock.now() - sent_at} after its intent was begun"

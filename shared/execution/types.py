@@ -20,7 +20,11 @@ OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 @dataclass(frozen=True)
 class MarketRules:
-    """What a venue accepts for a symbol, and what it charges."""
+    """What a venue accepts for a symbol, and what it charges.
+
+    Attributes:
+        is_open: the venue says that the market trades: not halted, nor only for cancels.
+    """
 
     venue: str
     symbol: str
@@ -30,6 +34,7 @@ class MarketRules:
     min_notional: Decimal
     taker_fee_bps: Decimal
     maker_fee_bps: Decimal
+    is_open: bool
 
 
 @dataclass(frozen=True)

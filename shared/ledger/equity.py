@@ -48,7 +48,9 @@ SELECT
     coalesce((SELECT value FROM restated WHERE at <= %(day_start)s ORDER BY at DESC LIMIT 1),
              (SELECT value FROM restated ORDER BY at LIMIT 1)) AS day_start_quote,
     (SELECT value FROM restated WHERE at >= %(rolling_start)s ORDER BY at LIMIT 1)
-        AS rolling_start_quote
+        AS rolling_start_quote,
+    (SELECT value FROM restated WHERE at >= %(week_start)s ORDER BY at LIMIT 1)
+        AS week_start_quote
 """
 
 
@@ -63,6 +65,7 @@ class Standing:
             today's capital.
         day_start_quote: equity at midnight UTC, or at the first row if that is younger.
         rolling_start_quote: the first equity of the last 24 hours.
+        week_start_quote: the first equity of the last seven days.
     """
 
     capital_quote: Decimal | None
@@ -71,6 +74,7 @@ class Standing:
     high_water_quote: Decimal | None
     day_start_quote: Decimal | None
     rolling_start_quote: Decimal | None
+    week_start_quote: Decimal | None
 
     @property
     def worth_quote(self) -> Decimal | None:
@@ -95,6 +99,11 @@ class Standing:
     def rolling_loss_quote(self) -> Decimal | None:
         """What was lost in the last 24 hours; negative where it was gained."""
         return self._loss_since(self.rolling_start_quote)
+
+    @property
+    def week_loss_quote(self) -> Decimal | None:
+        """What was lost in the last seven days; negative where it was gained."""
+        return self._loss_since(self.week_start_quote)
 
     def _loss_since(self, start: Decimal | None) -> Decimal | None:
         if self.equity_quote is None or start is None:
@@ -122,6 +131,7 @@ def standing(ledger: Ledger, quote_currency: str, now_ms: int) -> Standing:
             "quote": quote_currency,
             "day_start": now.replace(hour=0, minute=0, second=0, microsecond=0),
             "rolling_start": now - timedelta(hours=24),
+            "week_start": now - timedelta(days=7),
         },
     )
     if row is None:  # a SELECT without FROM always has its row

@@ -10,12 +10,15 @@ from shared import clock
 from shared.execution.venues.base import PublicVenue
 from shared.ledger import parameters, state
 from shared.ledger.connection import Ledger, json
-from shared.market import microstructure, packing, symbol_table, universe
+from shared.market import calm, microstructure, packing, symbol_table, universe
+from shared.market.calm import Calm
 from shared.market.gathering.gather import Gathered, gather
 from shared.market.packing import Market
 from shared.market.score import entry_score
 from shared.market.symbol_table import Price
 from shared.run import Export, Run
+
+_UNTOLD = Calm(None, None, None)
 
 
 def scan_market(run: Run) -> Export:
@@ -79,10 +82,19 @@ def scan(
             "missing": [*gathered.missing, *universe.missing(run)],
         }
     )
-    _keep(run, export, prices)
+    _keep(run, export, prices, _calm(gathered, now_ms))
     # The ledger keeps names, which SQL looks for; the next steps get rows.
     shown = packing.pack([packing.brief(market) for market in export["signals"]["markets"]])
     return export | {"signals": export["signals"] | shown}
+
+
+def _calm(gathered: Gathered, now_ms: int) -> dict[tuple[str, str], Calm]:
+    """By venue and symbol, on the venues whose candles were read."""
+    found = {}
+    for symbol, inputs in gathered.by_symbol.items():
+        windows = inputs.refreshed.windows
+        found[inputs.venue, symbol] = calm.measure(windows.get("1m"), windows.get("1h"), now_ms)
+    return found
 
 
 def _headlines(gathered: Gathered, symbols: Sequence[str]) -> list[dict[str, Any]]:
@@ -103,11 +115,13 @@ def _ranked(markets: Sequence[Market]) -> list[dict[str, Any]]:
     ]
 
 
-def _keep(run: Run, export: Export, prices: Sequence[Price]) -> None:
+def _keep(
+    run: Run, export: Export, prices: Sequence[Price], quiet: Mapping[tuple[str, str], Calm]
+) -> None:
     """The prices that may be believed, and the whole scan, in one transaction."""
     with run.ledger.transaction():
         run.guard()
-        _keep_prices(run.ledger, prices)
+        _keep_prices(run.ledger, prices, quiet)
         run.ledger.execute(
             "INSERT INTO scans (pod, run_id, at, parameters_version, ai_score, next_action, "
             "payload) VALUES (%s, %s, %s, %s, %s, %s, %s)",
@@ -123,19 +137,26 @@ def _keep(run: Run, export: Export, prices: Sequence[Price]) -> None:
         )
 
 
-def _keep_prices(ledger: Ledger, prices: Sequence[Price]) -> None:
+def _keep_prices(
+    ledger: Ledger, prices: Sequence[Price], quiet: Mapping[tuple[str, str], Calm]
+) -> None:
     """One row a venue and symbol; an older price never replaces a newer one."""
     if not prices:
         return
-    rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(prices))
+    rows = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s, %s)"] * len(prices))
     values: list[Any] = []
     for price in prices:
         bid, ask = Decimal(str(price.quote.bid)), Decimal(str(price.quote.ask))
         at = clock.from_ms(price.quote.at_ms)
-        values += (ledger.pod, price.venue, price.symbol, bid, ask, at)
+        told = quiet.get((price.venue, price.symbol), _UNTOLD)
+        numbers = (told.low_1m, told.high_1m, told.volume_24h_quote)
+        exact = (None if number is None else Decimal(str(number)) for number in numbers)
+        values += (ledger.pod, price.venue, price.symbol, bid, ask, at, *exact)
     ledger.execute(
-        f"INSERT INTO prices AS p (pod, venue, symbol, bid, ask, at) VALUES {rows} "  # noqa: S608 - only placeholders
-        "ON CONFLICT (pod, venue, symbol) DO UPDATE "
-        "SET bid = excluded.bid, ask = excluded.ask, at = excluded.at WHERE excluded.at >= p.at",
+        "INSERT INTO prices AS p (pod, venue, symbol, bid, ask, at, low_1m, high_1m, "  # noqa: S608 - only placeholders
+        f"volume_24h_quote) VALUES {rows} "
+        "ON CONFLICT (pod, venue, symbol) DO UPDATE SET bid = excluded.bid, ask = excluded.ask, "
+        "at = excluded.at, low_1m = excluded.low_1m, high_1m = excluded.high_1m, "
+        "volume_24h_quote = excluded.volume_24h_quote WHERE excluded.at >= p.at",
         values,
     )

@@ -11,20 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shared.errors import OrderDenied
 from shared.execution.types import MarketRules, Mode, OrderTicket, Purpose
-from shared.ledger import arming, equity, state
+from shared.ledger import arming, equity, stages, state, throttles
+from shared.ledger.connection import Ledger
 from shared.market.types import Book
-from shared.risk import facts
-from shared.risk.controls import conduct, money, order, prices
+from shared.risk import facts, lately
+from shared.risk.controls import conduct, money, order, prices, stage
 from shared.risk.controls.case import Case
 from shared.run import Run
 
 CONTROLS: tuple[Callable[[Case], None], ...] = (
     order.names,
+    order.rules,
+    order.facts,
     order.allow_list,
     prices.book,
     prices.collar,
     prices.cross_venue,
+    prices.spread,
+    prices.minute_range,
+    prices.depth,
+    prices.volume,
     order.grid,
     money.position_size,
     money.position_share,
@@ -34,11 +42,15 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     money.equity_age,
     money.daily_loss,
     money.drawdown,
+    money.weekly_loss,
+    money.balance_age,
     money.balance,
     conduct.unresolved,
     order.self_match,
     order.holding,
     conduct.rate,
+    conduct.symbol_rate,
+    conduct.repeated,
     conduct.run_time,
 )
 
@@ -53,6 +65,7 @@ def check(
     book: Book,
     now_ms: int,
     mode: Mode,
+    parent_id: str | None = None,
 ) -> None:
     """Let the order pass, or refuse it.
 
@@ -61,6 +74,7 @@ def check(
 
     Args:
         mode: where the order would end.
+        parent_id: of the parent order that the order is a slice of.
 
     Raises:
         OrderDenied: a control refuses; ``code`` names it and the numbers are in ``detail``.
@@ -74,10 +88,24 @@ def check(
     if mode == "live" and ticket.side == "buy":
         arming.demand(run.ledger)
     known = facts.fetch(run, ticket, position_id, now_ms)
+    recent = lately.fetch(run, ticket, position_id, parent_id, now_ms)
     stands = equity.standing(run.ledger, run.config.quote_currency, now_ms)
     case = Case(
-        run.config, ticket, purpose, rules, book, now_ms, trading, known, stands,
-        run.universe.buyable,
+        run.config, ticket, purpose, rules, book, now_ms, trading, known, recent, stands,
+        run.universe.buyable, run.compared_at.get(ticket.venue),
     )  # fmt: skip
     for control in CONTROLS:
         control(case)
+    if mode == "live":
+        stage.deny_beyond(case, stages.in_force(run.ledger).stage)
+
+
+def note(ledger: Ledger, denied: OrderDenied) -> None:
+    """Keep what a denial decides beyond its order; call it after the transaction has ended.
+
+    A strategy that was carried out too often stays throttled until a person allows it again.
+    """
+    if denied.code == conduct.REPEATED:
+        throttles.trip(
+            ledger, str(denied.detail["symbol"]), str(denied.detail["strategy"]), str(denied)
+        )

@@ -35,6 +35,25 @@ def deny_at_daily_loss(config: Config, standing: Standing) -> None:
             raise OrderDenied("LOSS_DAILY", window=window, loss=loss, limit=limit)
 
 
+def deny_at_weekly_loss(config: Config, standing: Standing) -> None:
+    """No new risk once the loss of the last seven days has reached MAX_WEEKLY_LOSS_PERCENT.
+
+    It is counted from the equity seven days ago, or the first there is, with open positions and
+    fees. Re-arming accepts a drawdown; it does not begin a new week.
+
+    Raises:
+        OrderDenied: ``LOSS_WEEKLY``, or ``LOSS_UNKNOWN`` where the week has no start.
+    """
+    if standing.equity_quote is None:
+        return
+    start, loss = standing.week_start_quote, standing.week_loss_quote
+    if start is None or loss is None:
+        raise OrderDenied("LOSS_UNKNOWN", window="week")
+    limit = start * config.max_weekly_loss_percent / 100
+    if loss >= limit:
+        raise OrderDenied("LOSS_WEEKLY", window="week", loss=loss, limit=limit)
+
+
 def deny_at_drawdown(config: Config, standing: Standing) -> None:
     """No new risk once the drawdown has reached its first tier.
 

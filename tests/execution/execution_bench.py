@@ -36,9 +36,17 @@ class Bench:
         """What the scanner and the equity mark of this minute would write."""
         for venue in self.venues.values():
             self.ledger.execute(
-                "INSERT INTO prices VALUES ('test', %s, 'BTC/USDT', %s, %s, %s) "
-                "ON CONFLICT (pod, venue, symbol) DO UPDATE SET at = excluded.at",
-                (venue.name, venue.mid - Decimal("0.05"), venue.mid + Decimal("0.05"), clock.now()),
+                "INSERT INTO prices VALUES "
+                "('test', %(venue)s, 'BTC/USDT', %(bid)s, %(ask)s, %(at)s, %(mid)s, %(mid)s, 5e7) "
+                "ON CONFLICT (pod, venue, symbol) DO UPDATE SET at = excluded.at, "
+                "low_1m = excluded.low_1m, high_1m = excluded.high_1m",
+                {
+                    "venue": venue.name,
+                    "bid": venue.mid - Decimal("0.05"),
+                    "ask": venue.mid + Decimal("0.05"),
+                    "at": clock.now(),
+                    "mid": venue.mid,
+                },
             )
         total = sum(
             venue.account["USDT"] + venue.account.get("BTC", Decimal(0)) * venue.mid
@@ -75,6 +83,7 @@ class Bench:
         return Run(
             self.config, self.ledger, cache.Cache(None, "test", log), log, workflow, "test",
             trace_id, clock.now(), run_id, epoch,
+            compared_at=dict.fromkeys(self.venues, clock.now()),  # as reconciliation leaves it
         )  # fmt: skip
 
     def entry(self, size_quote: str = "90", *, urgency: str = "high") -> EntryOrder:

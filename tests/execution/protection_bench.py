@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import Decimal
 from typing import Any
 
 from execution_bench import Bench
 from scripted_venue import ScriptedVenue
 
+from shared import clock
 from shared.execution.desk import Desk
 from shared.execution.exits import covers
 from shared.execution.types import OrderTicket
@@ -18,7 +20,8 @@ def buy(bench: Bench, size_quote: str = "60") -> int:
     """A filled entry, not protected yet; returns the position. The stop is decided at 98."""
     desk = bench.desk()
     desk.reconcile()
-    desk.enter(bench.entry(size_quote))
+    strategy = f"of {clock.now():%H:%M}"  # a new one each time, or the gate would throttle it
+    desk.enter(dataclasses.replace(bench.entry(size_quote), strategy=strategy))
     assert [result.outcome for result in desk.work()] == ["FILLED"]
     row = bench.ledger.one("SELECT max(position_id) AS id FROM positions")
     assert row is not None

@@ -34,7 +34,7 @@ def make_offer(
     return Offer(
         rules=MarketRules(
             venue, "BTC/USDT", Decimal("0.01"), Decimal(step), Decimal(min_quantity),
-            Decimal(min_notional), fee, fee,
+            Decimal(min_notional), fee, fee, True,
         ),
         book=Book("BTC/USDT", _floats(bids), _floats(asks), 0),
         side=side,  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ class ScriptedVenue:
     def rules(self, symbol: str) -> MarketRules:
         return MarketRules(
             self.name, symbol, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(5),
-            self.fee_bps, self.fee_bps,
+            self.fee_bps, self.fee_bps, True,
         )  # fmt: skip
 
     def candles(

@@ -97,7 +97,7 @@ def test_venues_that_may_win_are_read_side_by_side(make_bench: Callable[..., Ben
     meeting = threading.Barrier(2, timeout=5)
     others = []
     for name in ("coinbase", "kraken"):
-        venue = shows(ScriptedVenue(name), (100.1, 0.4))
+        venue = shows(ScriptedVenue(name), (100.1, 0.4), (100.45, 1000.0))
         book = venue.book
         venue.book = lambda *a, book=book: meeting.wait() >= 0 and book(*a)  # type: ignore
         others.append(venue)
@@ -118,7 +118,7 @@ def test_a_venue_that_is_not_fit_takes_nothing(
     seen = reads(best)
     ledger = bench.ledger
     if trouble == "no quote":
-        ledger.execute("DELETE FROM prices WHERE venue = 'binance'")
+        ledger.execute("UPDATE prices SET venue = 'coinbase' WHERE venue = 'binance'")
     if trouble == "blocked":
         ledger.execute(
             "INSERT INTO venue_limits VALUES ('binance', %s, false, '429', %s)",

@@ -68,8 +68,8 @@ def see(run: Run, desk: Desk) -> Decimal:
             (name, CASH, clock.now()),
         )
         run.ledger.execute(
-            "INSERT INTO prices VALUES ('test', %s, %s, %s, %s, %s)",
-            (name, BTC, bid, ask, clock.now()),
+            "INSERT INTO prices VALUES ('test', %s, %s, %s, %s, %s, %s, %s, 1e10)",
+            (name, BTC, bid, ask, clock.now(), bid, ask),
         )
     run.ledger.execute(
         "INSERT INTO equity VALUES ('test', %s, %s, %s, 0)", (clock.now(), 2 * CASH, 2 * CASH)

@@ -102,9 +102,10 @@ class WireBench:
         except VenueUnavailable:
             return  # it has banned us: there are no newer prices than the last
         self.ledger.execute(
-            "INSERT INTO prices VALUES ('test', %s, %s, %s, %s, %s) "
-            "ON CONFLICT (pod, venue, symbol) DO UPDATE SET at = excluded.at",
-            (self.venue, SYMBOL, quote.bid, quote.ask, clock.now()),
+            "INSERT INTO prices VALUES ('test', %s, %s, %s, %s, %s, %s, %s, 5e7) "
+            "ON CONFLICT (pod, venue, symbol) DO UPDATE SET at = excluded.at, "
+            "low_1m = excluded.low_1m, high_1m = excluded.high_1m",
+            (self.venue, SYMBOL, quote.bid, quote.ask, clock.now(), quote.bid, quote.ask),
         )
         self.ledger.execute(
             "INSERT INTO equity VALUES ('test', %s, %s, %s, 0) ON CONFLICT DO NOTHING",

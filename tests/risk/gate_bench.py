@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -24,9 +25,18 @@ def judge(
     seen: Book | None = None,
     now_ms: int | None = None,
     mode: Mode = "paper",
+    calm: bool = True,
 ) -> str | None:
-    """The code of the denial, or ``None`` where the order passes."""
+    """The code of the denial, or ``None`` where the order passes.
+
+    Args:
+        calm: a further venue shows the book's mid in a quiet minute, and the run has just compared
+            the balances.
+    """
     order = order or ticket()
+    seen = seen or book(symbol=order.symbol)
+    if calm:
+        quieten(world, order.symbol, seen)
     try:
         with world.ledger.transaction():
             gate.check(
@@ -35,13 +45,20 @@ def judge(
                 purpose=purpose,
                 position_id=position_id,
                 rules=market or rules(order.venue, order.symbol),
-                book=seen or book(symbol=order.symbol),
+                book=seen,
                 now_ms=clock.now_ms() if now_ms is None else now_ms,
                 mode=mode,
             )
     except OrderDenied as denied:
         return denied.code
     return None
+
+
+def quieten(world: World, symbol: str, seen: Book) -> None:
+    """What the scanner and reconciliation of a quiet minute leave behind for an order."""
+    world.run.compared_at = dict.fromkeys(world.run.compared_at, clock.now())
+    if seen.bids and seen.asks and math.isfinite(seen.mid) and seen.bids[0][0] > 0:
+        world.calm(symbol, seen.mid)
 
 
 def sale(**changes: Any) -> OrderTicket:
@@ -54,6 +71,7 @@ def deny_change_during_check(
     """Until the gate's transaction ends, nobody else can make ``change``."""
     import psycopg2
 
+    quieten(world, "BTC/USDT", book())
     other = psycopg2.connect(database_url)
     other.autocommit = True
     try:

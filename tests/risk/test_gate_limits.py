@@ -25,6 +25,7 @@ from shared.risk.controls import conduct
 from shared.risk.controls.case import Case
 from shared.risk.controls.order import deny_unless_state_allows
 from shared.risk.facts import Facts
+from shared.risk.lately import Lately
 from tests.risk.gate_bench import judge
 from tests.risk.world import BTC, ETH, World, dec, rules, ticket
 
@@ -52,19 +53,21 @@ NO_RISK: dict[str, Any] = {
     "orders_last_minute": 0,
     "stops_last_hour": 0,
     "stops_last_minute": 0,
-    "other_venue_mids": None,
+    "other_venue_mids": [dec(100)],
 }
-FLAT = Standing(dec(10_000), NOW, dec(10_000), dec(10_000), dec(10_000), dec(10_000))
+QUIET = Lately(dec("99.9"), dec("100.1"), dec(50_000_000), 0, 0, 0, 0, "momentum", None, 0)
+FLAT = Standing(*[dec(10_000), NOW], *[dec(10_000)] * 5)
 BOOK = Book(BTC, ((99.99, 7.0), (99.0, 7.0)), ((100.01, 8.0), (101.0, 8.0)), NOW_MS)
 ACTIVE = TradingState("ACTIVE", "test", "test", NOW, None, False, dec(1), False, False)
 STOP = {"order_type": "stop_limit", "stop_price": dec(98), "limit_price": dec(97)}
 
 
 def case(purpose: Any = "entry", **changes: Any) -> Case:
-    """A case by fields of Facts, OrderTicket, Standing, MarketRules, Config and Case itself."""
+    """A case by fields of Facts, Lately, OrderTicket, Standing, MarketRules, Config and Case."""
     sells = purpose in ("exit", "protect")
     side = {"side": "sell", "limit_price": dec(100)} if sells else {}
     known = dataclasses.replace(Facts(**NO_RISK), **_taken(changes, Facts))
+    recent = dataclasses.replace(QUIET, **_taken(changes, Lately))
     market = {k: changes.pop(k) for k in [*changes] if k.startswith(("min_", "taker_", "price_t"))}
     if "quantity_step" in changes:
         market["quantity_step"] = changes.pop("quantity_step")
@@ -73,10 +76,12 @@ def case(purpose: Any = "entry", **changes: Any) -> Case:
     now_ms = changes.pop("now_ms", NOW_MS)
     settings = config.load({"POD": "test"}).model_copy(update=changes.pop("settings", {}))
     market_rules = changes.pop("rules", rules(**market))
+    compared_at = changes.pop("compared_at", NOW)
     order = ticket(**(side | changes))
     return Case(
-        settings, order, purpose, market_rules, seen, now_ms, ACTIVE, known, stands, settings.pairs
-    )
+        settings, order, purpose, market_rules, seen, now_ms, ACTIVE, known, recent, stands,
+        settings.pairs, compared_at,
+    )  # fmt: skip
 
 
 def _taken(changes: dict[str, Any], kind: Any) -> dict[str, Any]:
@@ -127,7 +132,18 @@ def book(bid: float | None, ask: float | None) -> Book:
         ({"book": book(100.0, 100.0)}, "BOOK_CROSSED"),
         ({"book": book(99.99, 100.0)}, None),
         # an asset of less than a unit has a book as well
-        ({"book": book(0.5, 0.51), "limit_price": dec("0.5"), "quantity": dec(100)}, None),
+        (
+            {
+                "book": book(0.5, 0.501),
+                "limit_price": dec("0.5"),
+                "quantity": dec(1),
+                "min_notional": 0,
+                "other_venue_mids": [dec("0.5005")],
+                "low_1m": dec("0.499"),
+                "high_1m": dec("0.502"),
+            },
+            None,
+        ),
     ],
 )
 def test_market_and_book(changes: dict[str, Any], code: str | None) -> None:
@@ -182,7 +198,9 @@ def test_collar(purpose: str, changes: dict[str, Any], code: str | None) -> None
     ],
 )
 def test_venues_apart(bid: float, ask: float, entry: str | None, leave: str | None) -> None:
-    here = {"book": book(bid, ask), "other_venue_mids": [dec(100)]}
+    mid = dec(bid + ask) / 2
+    minute = {"low_1m": mid, "high_1m": mid}
+    here = {"book": book(bid, ask), "other_venue_mids": [dec(100)]} | minute
     assert verdict(case(**here, limit_price=dec(89))) == entry
     assert verdict(case("exit", **here, limit_price=dec(111))) == leave
 
@@ -227,9 +245,11 @@ def test_a_trigger_lies_on_the_grid(kind: str, stop: str, code: str | None) -> N
          "POSITION_SIZE"),
         # 2 % of the equity
         ({"equity_quote": dec(2_500), "day_start_quote": dec(2_500),
-          "rolling_start_quote": dec(2_500), "high_water_quote": dec(2_500)}, None),
+          "rolling_start_quote": dec(2_500), "high_water_quote": dec(2_500),
+          "week_start_quote": dec(2_500)}, None),
         ({"equity_quote": dec("2499.99"), "day_start_quote": dec(2_500),
-          "rolling_start_quote": dec(2_500), "high_water_quote": dec(2_500)}, "POSITION_SHARE"),
+          "rolling_start_quote": dec(2_500), "high_water_quote": dec(2_500),
+          "week_start_quote": dec(2_500)}, "POSITION_SHARE"),
         # five full sizes in all: 300 held elsewhere, 150 under way there, 50 here
         ({"others_held_quote": dec(300), "others_pending_buy_quote": dec(150)}, None),
         ({"others_held_quote": dec(300), "others_pending_buy_quote": dec("150.01")},
@@ -260,8 +280,12 @@ def test_all_positions_together_stay_within_the_equity() -> None:
     """With a share of 100 %, the equity of 400 binds before five full sizes do."""
     whole = {"position_size_percent": dec(100), "daily_loss_percent": dec(100)}
     worth = dict.fromkeys(
-        ("equity_quote", "day_start_quote", "rolling_start_quote", "high_water_quote"), dec(400)
-    )
+        (
+            "equity_quote", "day_start_quote", "rolling_start_quote", "high_water_quote",
+            "week_start_quote",
+        ),
+        dec(400),
+    )  # fmt: skip
     fits = case(settings=whole, others_held_quote=dec(350), **worth)
     assert verdict(fits) is None
     past = case(settings=whole, others_held_quote=dec("350.01"), **worth)
@@ -362,7 +386,9 @@ def test_the_last_order_of_a_minute_and_of_an_hour(purpose: str, last: tuple[int
 
 
 def test_a_rate_tells_what_the_order_would_make_of_it() -> None:
-    with pytest.raises(OrderDenied, match="RATE_ORDERS: window=minute, after=21, limit=20"):
+    with pytest.raises(
+        OrderDenied, match="RATE_ORDERS: window=minute, before=20, after=21, limit=20"
+    ):
         conduct.rate(case(orders_last_minute=20))
 
 

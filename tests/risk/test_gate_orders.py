@@ -12,7 +12,7 @@ from shared.errors import OrderDenied
 from shared.execution.types import Mode
 from shared.ledger import state
 from shared.risk import gate
-from tests.risk.gate_bench import deny_change_during_check, judge, sale
+from tests.risk.gate_bench import deny_change_during_check, judge, quieten, sale
 from tests.risk.world import ETH, World, book, dec, rules, ticket
 
 
@@ -207,6 +207,7 @@ def test_a_run_that_the_ledger_does_not_know_sends_nothing(world: World, positio
 
 
 def test_a_denial_tells_its_numbers(world: World, position: int) -> None:
+    quieten(world, "BTC/USDT", book())
     with pytest.raises(OrderDenied) as caught, world.ledger.transaction():
         gate.check(
             world.run,

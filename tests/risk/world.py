@@ -48,6 +48,7 @@ def make_run(ledger: Ledger, workflow: str = "trading_loop", **variables: str) -
         event_at=clock.now(),
         run_id=run_id,
         epoch=1,
+        compared_at=dict.fromkeys(("binance", "binanceus", "coinbase", "kraken"), clock.now()),
     )
 
 
@@ -86,6 +87,15 @@ class World:
             "ON CONFLICT (pod, venue, symbol) DO UPDATE SET bid = excluded.bid, "
             "ask = excluded.ask, at = excluded.at",
             (venue, symbol, dec(mid), dec(mid), at or clock.now()),
+        )
+
+    def calm(self, symbol: str = BTC, mid: object = 100, venue: str = "binanceus") -> None:
+        """A further venue that shows ``mid`` now, a quiet minute and a volume of 50 million."""
+        self.price(venue, symbol, mid)
+        self.ledger.execute(
+            "UPDATE prices SET low_1m = bid, high_1m = ask, volume_24h_quote = 50e6 "
+            "WHERE venue = %s AND symbol = %s",
+            (venue, symbol),
         )
 
     def decision(self, **changes: Any) -> str:
@@ -246,7 +256,9 @@ class World:
         return position_id
 
 
-def rules(venue: str = "binance", symbol: str = BTC, **changes: object) -> MarketRules:
+def rules(
+    venue: str = "binance", symbol: str = BTC, *, is_open: bool = True, **changes: object
+) -> MarketRules:
     values = {
         "price_tick": "0.01",
         "quantity_step": "0.001",
@@ -255,7 +267,8 @@ def rules(venue: str = "binance", symbol: str = BTC, **changes: object) -> Marke
         "taker_fee_bps": "10",
         "maker_fee_bps": "10",
     } | changes
-    return MarketRules(venue, symbol, **{name: dec(value) for name, value in values.items()})
+    numbers = {name: dec(value) for name, value in values.items()}
+    return MarketRules(venue, symbol, **numbers, is_open=is_open)
 
 
 def ticket(**changes: Any) -> OrderTicket:

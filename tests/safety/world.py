@@ -61,6 +61,7 @@ def facts(**changes: Any) -> Facts:
         high_water_quote=Decimal(changes.pop("mark", equity)),
         day_start_quote=Decimal(changes.pop("day_start", equity)),
         rolling_start_quote=Decimal(changes.pop("rolling_start", equity)),
+        week_start_quote=Decimal(changes.pop("week_start", equity)),
     )
     values: dict[str, Any] = {
         "now": now,

@@ -15,12 +15,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 from shared import clock
-from shared.errors import VenueUnavailable
+from shared.errors import OrderDenied, VenueUnavailable
 from shared.execution.entries.offers import Offer
 from shared.execution.types import MarketRules
 from shared.execution.venues.base import Venue
 from shared.ledger.connection import Row
 from shared.market.types import Book
+from shared.risk.controls.prices import room_in
 from shared.run import Run
 
 _PRICE_MAX_AGE = timedelta(seconds=90)
@@ -114,7 +115,8 @@ class Liquidity:
                     rules=found.rules,
                     book=book,
                     side="buy",
-                    funds=found.funds,
+                    # the gate lets an order take a share of the book only; the other venues serve
+                    funds=min(found.funds, self._room_quote(book)),
                     collar_bps=self._collar_bps,
                     passive=self._passive,
                     penalty_bps=found.penalty_bps,
@@ -126,12 +128,19 @@ class Liquidity:
         except VenueUnavailable:
             return None  # nothing was sent: the other venues serve; counted in the call log
 
+    def _room_quote(self, book: Book) -> Decimal:
+        """What an order may spend at most; at its limit price that is a little less than room."""
+        try:
+            return room_in(book, self._collar_bps) * Decimal(str(book.asks[0][0]))
+        except OrderDenied:
+            return Decimal(0)  # a book of impossible numbers offers nothing
+
 
 def candidates_for_buying(run: Run, venues: Mapping[str, Venue], symbol: str) -> list[Candidate]:
     """The venues that can take the smallest order and have a price not older than 90 s.
 
     A venue takes nothing while it is blocked in ``venue_limits``, while all calls of its newest
-    run have failed, or while it does not tell its rules.
+    run have failed, while the market is closed there, or while it does not tell its rules.
     """
     now = clock.now()
     rows = run.ledger.query(
@@ -158,6 +167,8 @@ def _candidate(run: Run, venue: Venue, symbol: str, row: Row) -> Candidate | Non
         rules = venue.rules(symbol)
     except VenueUnavailable:
         return None  # it does not list the symbol, or does not answer: the others serve
+    if not rules.is_open:
+        return None
     with_fee = 1 + rules.taker_fee_bps / 10_000
     dearest_price = row["ask"] * (1 + run.config.price_collar_bps / 10_000)
     smallest = max(rules.min_quantity, rules.quantity_step, rules.min_notional / dearest_price)

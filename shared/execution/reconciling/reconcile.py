@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution import fees
 from shared.execution.reconciling import accounts, sharing, strangers, untold_fees
@@ -60,7 +61,9 @@ def _compare_account(run: Run, venue: Venue, found: Reconciliation) -> None:
     except VenueUnavailable as error:
         found.cannot_read(venue.name, str(error))
         return
-    if comparison.differences and comparison.moved:
+    if not comparison.differences:
+        run.compared_at[venue.name] = clock.now()
+    elif comparison.moved:
         found.busy.append(venue.name)
     else:
         for difference in comparison.differences:

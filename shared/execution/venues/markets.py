@@ -159,6 +159,7 @@ class Catalogue:
             min_notional=Decimal(str((limits.get("cost") or {}).get("min") or 0)),
             taker_fee_bps=Decimal(str(market["taker"])) * 10_000,
             maker_fee_bps=Decimal(str(market["maker"])) * 10_000,
+            is_open=market.get("active") is True,  # what a venue does not tell is closed
         )
 
     def _wanted(self, symbol: str) -> bool:

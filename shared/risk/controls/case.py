@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from shared.config import Config
@@ -12,6 +13,7 @@ from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 from shared.market.types import Book
 from shared.risk.facts import Facts
+from shared.risk.lately import Lately
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Case:
 
     Attributes:
         buyable: the symbols in which this run may take new risk.
+        compared_at: when this run last found the venue's balances equal to the ledger's.
     """
 
     config: Config
@@ -30,8 +33,10 @@ class Case:
     now_ms: int
     trading: TradingState
     facts: Facts
+    lately: Lately
     standing: Standing
     buyable: tuple[str, ...]
+    compared_at: datetime | None
 
     @property
     def new_risk(self) -> bool:

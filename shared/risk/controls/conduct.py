@@ -1,41 +1,98 @@
-"""How the program behaves: orders nobody knows of, rates, the time that a run has left."""
+"""How the program behaves: orders nobody knows of, rates, repeats, the time that a run has left."""
 
 from __future__ import annotations
 
 from shared import clock
 from shared.errors import OrderDenied
 from shared.risk.controls.case import Case
+from shared.risk.lately import REPEAT_WINDOW
 
 RUN_LIMIT_MS = 60_000  # the platform kills a cron run after this
+MAX_CLOCK_AHEAD_MS = 1_000
 
 # Entries and other new risk, protective stops, exits. Stops follow what is bought and where the
 # price moves: they take no room from entries, and leave the last third to exits.
 MAX_ORDERS_PER_MINUTE = (20, 40, 60)
 MAX_ORDERS_PER_HOUR = (400, 800, 1_200)
 
+# Of new risk alone, stops not counted: a pod's day, and one symbol, which may use up half a pod's.
+MAX_TRADES_PER_DAY = 2_000
+MAX_SYMBOL_TRADES = {"minute": 10, "hour": 200, "day": 1_000}
+
+MAX_REPEATED_ENTRIES = 10
+"""So often in a row a strategy may be carried out in a symbol within ``REPEAT_WINDOW``, with no
+entry of another strategy and no person in between. One entry is one parent order: ten slices over
+four venues are one. Positions of a day, closed and opened again ten times, are a loop that pays
+fees, not a strategy."""
+
+REPEATED = "REPEATED_ENTRIES"
+
 
 def unresolved(case: Case) -> None:
     """No new risk in a symbol while nobody knows what became of an order in it (C21)."""
     if case.new_risk and case.facts.unresolved:
         raise OrderDenied(
-            "SYMBOL_UNRESOLVED", symbol=case.ticket.symbol, orders=case.facts.unresolved
+            "SYMBOL_UNRESOLVED", symbol=case.ticket.symbol, orders=case.facts.unresolved, limit=0
         )
 
 
 def rate(case: Case) -> None:
-    """The pod sends no more orders a minute and an hour than its trading can explain (C09)."""
+    """The pod sends no more orders than its trading can explain (C09)."""
     facts = case.facts
     tier = 0 if case.new_risk else 1 if case.purpose == "protect" else 2
     minute, hour = facts.orders_last_minute, facts.orders_last_hour
     if case.new_risk:
         minute, hour = minute - facts.stops_last_minute, hour - facts.stops_last_hour
-    counts = (
+    counts = [
         ("minute", minute, MAX_ORDERS_PER_MINUTE[tier]),
         ("hour", hour, MAX_ORDERS_PER_HOUR[tier]),
-    )
+    ]
+    if case.new_risk:
+        counts.append(("day", case.lately.trades_last_day, MAX_TRADES_PER_DAY))
     for window, before, limit in counts:
         if before + 1 > limit:
-            raise OrderDenied("RATE_ORDERS", window=window, after=before + 1, limit=limit)
+            raise OrderDenied(
+                "RATE_ORDERS", window=window, before=before, after=before + 1, limit=limit
+            )
+
+
+def symbol_rate(case: Case) -> None:
+    """No symbol takes more than half of what the pod may send (C09). Of new risk alone."""
+    if not case.new_risk:
+        return
+    before = {
+        "minute": case.lately.symbol_trades_last_minute,
+        "hour": case.lately.symbol_trades_last_hour,
+        "day": case.lately.symbol_trades_last_day,
+    }
+    for window, limit in MAX_SYMBOL_TRADES.items():
+        if before[window] + 1 > limit:
+            raise OrderDenied(
+                "RATE_SYMBOL",
+                symbol=case.ticket.symbol,
+                window=window,
+                before=before[window],
+                after=before[window] + 1,
+                limit=limit,
+            )
+
+
+def repeated(case: Case) -> None:
+    """A strategy that was carried out too often in a row waits for a person (C10).
+
+    The caller of the gate notes the denial, because the gate's own transaction is rolled back.
+    """
+    if not case.new_risk:
+        return
+    lately, whose = case.lately, {"symbol": case.ticket.symbol, "strategy": case.lately.strategy}
+    if lately.throttled_at is not None:
+        raise OrderDenied("STRATEGY_THROTTLED", **whose, since=clock.iso(lately.throttled_at))
+    before, limit = lately.repeated_entries, MAX_REPEATED_ENTRIES
+    if before + 1 > limit:
+        hours = REPEAT_WINDOW.total_seconds() / 3_600
+        raise OrderDenied(
+            REPEATED, **whose, before=before, after=before + 1, limit=limit, window_hours=hours
+        )
 
 
 def run_time(case: Case) -> None:
@@ -44,6 +101,8 @@ def run_time(case: Case) -> None:
     if started_at is None:
         raise OrderDenied("RUN_UNKNOWN", pod=case.config.pod)
     elapsed_ms = case.now_ms - clock.to_ms(started_at)
+    if case.new_risk and elapsed_ms < -MAX_CLOCK_AHEAD_MS:
+        raise OrderDenied("RUN_TIME", elapsed_ms=elapsed_ms, limit_ms=-MAX_CLOCK_AHEAD_MS)
     needed_ms = case.config.request_timeout_ms * (2 if case.new_risk else 1)
     if elapsed_ms + needed_ms > RUN_LIMIT_MS:
         raise OrderDenied(

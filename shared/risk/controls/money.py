@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from shared import clock
 from shared.errors import OrderDenied
 from shared.risk import limits
 from shared.risk.controls.case import Case
+from shared.risk.controls.conduct import MAX_CLOCK_AHEAD_MS
 from shared.risk.core import targets
 
 MAX_EQUITY_AGE_MS = 10 * 60_000
+MAX_BALANCE_AGE_MS = 60_000  # a run lives no longer
 
 
 def position_size(case: Case) -> None:
@@ -60,11 +64,22 @@ def position_count(case: Case) -> None:
 
 
 def equity_age(case: Case) -> None:
-    """Losses are judged by an equity that is not old (C08, C13)."""
-    if not case.new_risk or case.standing.at is None:
+    """Losses are judged by an equity that is not old (C08, C13).
+
+    Before the first row of equity there has been no trade, and what was paid in is the equity.
+    """
+    if not case.new_risk:
         return
-    age_ms = case.now_ms - clock.to_ms(case.standing.at)
-    if age_ms > MAX_EQUITY_AGE_MS:
+    at, standing = case.standing.at, case.standing
+    if (at is None) != (standing.equity_quote is None):
+        raise OrderDenied("EQUITY_MISSING", pod=case.config.pod, at=at)
+    for name, value in vars(standing).items():
+        if isinstance(value, Decimal) and not value.is_finite():
+            raise OrderDenied("FACT_INVALID", field=name, value=value, expected="a finite number")
+    if at is None:
+        return
+    age_ms = case.now_ms - clock.to_ms(at)
+    if not -MAX_CLOCK_AHEAD_MS <= age_ms <= MAX_EQUITY_AGE_MS:
         raise OrderDenied("EQUITY_STALE", age_ms=age_ms, limit_ms=MAX_EQUITY_AGE_MS)
 
 
@@ -74,10 +89,27 @@ def daily_loss(case: Case) -> None:
         limits.deny_at_daily_loss(case.config, case.standing)
 
 
+def weekly_loss(case: Case) -> None:
+    """No new risk once the last seven days' loss has reached its limit (C08)."""
+    if case.new_risk:
+        limits.deny_at_weekly_loss(case.config, case.standing)
+
+
 def drawdown(case: Case) -> None:
     """No new risk once the drawdown from the high-water mark has reached its first tier (C08)."""
     if case.new_risk:
         limits.deny_at_drawdown(case.config, case.standing)
+
+
+def balance_age(case: Case) -> None:
+    """This run has compared the venue's balances with the ledger's, and they agreed (C13, C23)."""
+    if not case.new_risk:
+        return
+    if case.compared_at is None:
+        raise OrderDenied("BALANCE_UNCOMPARED", venue=case.ticket.venue)
+    age_ms = case.now_ms - clock.to_ms(case.compared_at)
+    if not -MAX_CLOCK_AHEAD_MS <= age_ms <= MAX_BALANCE_AGE_MS:
+        raise OrderDenied("BALANCE_STALE", age_ms=age_ms, limit_ms=MAX_BALANCE_AGE_MS)
 
 
 def balance(case: Case) -> None:
@@ -91,4 +123,4 @@ def balance(case: Case) -> None:
     free = cash - case.facts.venue_pending_buy_quote * with_fee
     needed = case.notional_quote * with_fee
     if needed > free:
-        raise OrderDenied("BALANCE_SHORT", venue=case.ticket.venue, needed=needed, free=free)
+        raise OrderDenied("BALANCE_SHORT", venue=case.ticket.venue, after=needed, limit=free)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 
 from shared.errors import OrderDenied
 from shared.execution.types import OrderTicket, Purpose
 from shared.ledger.state import TradingState
 from shared.risk.controls.case import Case
+
+_NUMBERS_OF_RULES = ("price_tick", "quantity_step", "min_quantity", "min_notional", "taker_fee_bps")
+_FACTS_OF_SALES = ("held_on_venue", "pending_sell_quantity", "unknown_stop_quantity")
+_MAY_BE_MISSING = frozenset(
+    {
+        "run_started_at",
+        "position_symbol",
+        "held_on_venue",
+        "venue_cash_quote",
+        "other_venue_mids",
+        "low_1m",
+        "high_1m",
+        "volume_24h_quote",
+        "throttled_at",
+    }
+)
 
 
 def deny_unless_state_allows(trading: TradingState, ticket: OrderTicket, purpose: Purpose) -> None:
@@ -33,6 +50,45 @@ def deny_unless_numbers(ticket: OrderTicket) -> None:
     for name, value in numbers.items():
         if not (isinstance(value, Decimal) and value.is_finite() and value > 0):
             raise OrderDenied("ORDER_NUMBER", field=name, value=value)
+
+
+def rules(case: Case) -> None:
+    """The venue's rules are numbers (C02), and its market is open to new risk (C12).
+
+    A market may have opened again since it was asked: what is held is tried to be sold.
+    """
+    told = case.rules
+    for name in _NUMBERS_OF_RULES:
+        value = getattr(told, name)
+        if not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
+            raise OrderDenied("RULES_NUMBER", field=name, value=value, expected="not below 0")
+    for name, grid in (("price_tick", told.price_tick), ("quantity_step", told.quantity_step)):
+        if grid == 0:
+            raise OrderDenied("RULES_NUMBER", field=name, value=grid, expected="above 0")
+    if case.new_risk and told.is_open is not True:
+        raise OrderDenied("MARKET_CLOSED", venue=told.venue, symbol=told.symbol)
+
+
+def facts(case: Case) -> None:
+    """What the ledger tells is numbers, none of them below zero (C02).
+
+    A sale is judged by what it needs: what is held, and what other sales claim of it.
+    """
+    known, lately = vars(case.facts), vars(case.lately)
+    judged = known | lately if case.new_risk else {name: known[name] for name in _FACTS_OF_SALES}
+    for name, value in judged.items():
+        if name in _MAY_BE_MISSING and value is None:
+            continue  # the control that needs it says what is missing
+        if not _is_fact(value):
+            raise OrderDenied("FACT_INVALID", field=name, value=value, expected="not below 0")
+
+
+def _is_fact(value: object) -> bool:
+    if isinstance(value, Decimal):
+        return value.is_finite() and value >= 0
+    if isinstance(value, int):
+        return value >= 0
+    return isinstance(value, str | datetime | list)
 
 
 def names(case: Case) -> None:
@@ -63,8 +119,6 @@ def allow_list(case: Case) -> None:
 def grid(case: Case) -> None:
     """Quantity and notional are ones that the venue accepts (C12)."""
     ticket, rules = case.ticket, case.rules
-    if not (rules.quantity_step > 0 and rules.price_tick > 0):
-        raise OrderDenied("RULES_NUMBER", step=rules.quantity_step, tick=rules.price_tick)
     if ticket.quantity % rules.quantity_step != 0:
         raise OrderDenied("QUANTITY_STEP", quantity=ticket.quantity, step=rules.quantity_step)
     for price in (ticket.limit_price, ticket.stop_price):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from shared.errors import OrderDenied
+from shared.market.types import Book
 from shared.risk.controls.case import Case, as_decimal
 
 MAX_BOOK_AGE_MS = 15_000
@@ -12,6 +13,23 @@ MAX_CLOCK_AHEAD_MS = 1_000
 
 # New risk stops at the first number; exits, which must work in a crash too, at the second.
 MAX_DEVIATION_PERCENT = (Decimal(2), Decimal(10))
+
+MAX_SPREAD_BPS = Decimal(50)
+"""The widest spread into which anything is bought. Half of it is the cost of getting in, and where
+the best prices are further apart than this the mid says little about what anything is worth."""
+
+MAX_DEPTH_SHARE_PERCENT = Decimal(25)
+"""The share of what the book offers within the collar that one order may take. What it takes is
+gone for whoever has to leave a minute later; a quarter leaves the price its footing."""
+
+MAX_VOLUME_SHARE_PERCENT = Decimal("0.1")
+"""The share of a day's traded value that one order may be. Ten slices an hour stay far below the
+tenth of the volume at which an order begins to be the market."""
+
+MAX_MINUTE_RANGE_PERCENT = Decimal(2)
+"""The range of a minute in which nothing is bought any more: as wide as the default stop is away,
+so that a stop would be no protection. On 10 October 2025 bitcoin fell by more in its worst minutes,
+and on 21 October 2021 by 87 % in one on a single venue."""
 
 STOP_LIMIT_OFFSET_PERCENT = Decimal(2)
 """How far below its trigger a protective stop still sells. A stop-limit that the price has jumped
@@ -30,7 +48,7 @@ def book(case: Case) -> None:
         raise OrderDenied("BOOK_STALE", age_ms=age_ms, limit_ms=MAX_BOOK_AGE_MS)
     if not case.book.bids or not case.book.asks:
         raise OrderDenied("BOOK_EMPTY", bids=len(case.book.bids), asks=len(case.book.asks))
-    bid, ask = as_decimal(case.book.bids[0][0]), as_decimal(case.book.asks[0][0])
+    bid, ask = case.bid, case.ask
     if not (bid.is_finite() and ask.is_finite() and bid > 0 and ask > 0):
         raise OrderDenied("BOOK_NUMBER", bid=bid, ask=ask)
     if bid >= ask:
@@ -63,9 +81,92 @@ def collar(case: Case) -> None:
 
 
 def cross_venue(case: Case) -> None:
-    """The venue's mid agrees with what other venues showed a moment ago (C05, C06)."""
+    """What other venues showed a moment ago bears the price out (C05, C06).
+
+    New risk needs a second source, and every source has to agree: whichever of them is wrong,
+    nothing is bought by it. A sale is refused only where no other source agrees: one venue that
+    shows nonsense keeps no sale back on the others. With one configured venue there is no second
+    source; then the collar, the spread and the minute's range have to do.
+    """
+    others = case.facts.other_venue_mids or []
+    if case.new_risk and not others and case.expects_second_source:
+        raise OrderDenied("PRICE_ONE_SOURCE", symbol=case.ticket.symbol, sources=1, expected=2)
+    for other in others:
+        _deny_unless_positive("other_venue_mids", other)
     limit = MAX_DEVIATION_PERCENT[0 if case.new_risk else 1]
-    for other in case.facts.other_venue_mids or ():
-        apart_percent = 100 * abs(case.mid - other) / other
-        if apart_percent > limit:
-            raise OrderDenied("PRICE_VENUES_APART", mid=case.mid, other=other, limit_percent=limit)
+    apart = {100 * abs(case.mid - other) / other: other for other in others}
+    judged = (max(apart) if case.new_risk else min(apart)) if apart else Decimal(0)
+    if judged > limit:
+        raise OrderDenied(
+            "PRICE_VENUES_APART",
+            mid=case.mid,
+            other=apart[judged],
+            apart_percent=judged,
+            limit_percent=limit,
+        )
+
+
+def spread(case: Case) -> None:
+    """Nothing is bought where the best bid and ask are far apart (C06)."""
+    spread_bps = 10_000 * (case.ask - case.bid) / case.mid
+    if case.new_risk and spread_bps > MAX_SPREAD_BPS:
+        raise OrderDenied("BOOK_SPREAD", spread_bps=spread_bps, limit_bps=MAX_SPREAD_BPS)
+
+
+def depth(case: Case) -> None:
+    """An order takes no more than its share of what is offered within the collar (C04)."""
+    if not case.new_risk:
+        return
+    limit = room_in(case.book, case.config.price_collar_bps)
+    if case.ticket.quantity > limit:
+        raise OrderDenied("BOOK_DEPTH", after=case.ticket.quantity, limit=limit)
+
+
+def room_in(book: Book, collar_bps: Decimal) -> Decimal:
+    """How much an order may buy from ``book``, in base currency.
+
+    Raises:
+        OrderDenied: ``BOOK_NUMBER`` where a level is made of numbers that are none.
+    """
+    best_bid, best_ask = as_decimal(book.bids[0][0]), as_decimal(book.asks[0][0])
+    worst = (best_bid + best_ask) / 2 * (1 + collar_bps / 10_000)
+    levels = [(as_decimal(price), as_decimal(quantity)) for price, quantity in book.asks]
+    for price, quantity in levels:
+        if not (price.is_finite() and price > 0 and quantity.is_finite() and quantity >= 0):
+            raise OrderDenied("BOOK_NUMBER", price=price, quantity=quantity)
+    offered = sum((quantity for price, quantity in levels if price <= worst), Decimal(0))
+    return offered * MAX_DEPTH_SHARE_PERCENT / 100
+
+
+def minute_range(case: Case) -> None:
+    """Nothing is bought in a minute that moves too far (C06): the last closed one and this."""
+    if not case.new_risk:
+        return
+    low, high = case.lately.low_1m, case.lately.high_1m
+    if low is None or high is None:
+        raise OrderDenied("PRICE_RANGE_UNKNOWN", symbol=case.ticket.symbol)
+    _deny_unless_positive("low_1m", low)
+    _deny_unless_positive("high_1m", high)
+    range_percent = 100 * (max(high, case.mid) / min(low, case.mid) - 1)
+    if range_percent > MAX_MINUTE_RANGE_PERCENT:
+        raise OrderDenied(
+            "PRICE_RANGE", range_percent=range_percent, limit_percent=MAX_MINUTE_RANGE_PERCENT
+        )
+
+
+def volume(case: Case) -> None:
+    """An order is no more than its share of what the market trades in a day (C04)."""
+    if not case.new_risk:
+        return
+    traded = case.lately.volume_24h_quote
+    if traded is None:
+        raise OrderDenied("VOLUME_UNKNOWN", symbol=case.ticket.symbol)
+    _deny_unless_positive("volume_24h_quote", traded)
+    limit = traded * MAX_VOLUME_SHARE_PERCENT / 100
+    if case.notional_quote > limit:
+        raise OrderDenied("VOLUME_SHARE", after=case.notional_quote, limit=limit)
+
+
+def _deny_unless_positive(field: str, value: Decimal) -> None:
+    if not (value.is_finite() and value > 0):
+        raise OrderDenied("MARKET_NUMBER", field=field, value=value, expected="above 0")

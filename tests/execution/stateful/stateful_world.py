@@ -203,10 +203,20 @@ class World:
             if venue.down:
                 continue
             run.ledger.execute(
-                "INSERT INTO prices VALUES (%s, %s, %s, %s, %s, %s) "
+                "INSERT INTO prices VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 5e7) "
                 "ON CONFLICT (pod, venue, symbol) DO UPDATE "
-                "SET bid = excluded.bid, ask = excluded.ask, at = excluded.at",
-                (POD, venue.name, SYMBOL, venue.bid, venue.ask, clock.now()),
+                "SET bid = excluded.bid, ask = excluded.ask, at = excluded.at, "
+                "low_1m = excluded.low_1m, high_1m = excluded.high_1m",
+                (
+                    POD,
+                    venue.name,
+                    SYMBOL,
+                    venue.bid,
+                    venue.ask,
+                    clock.now(),
+                    venue.bid,
+                    venue.ask,
+                ),
             )
 
     def _empty_ledger(self) -> None:
