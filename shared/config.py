@@ -141,7 +141,7 @@ class Config(BaseModel):
         tuple[tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,10}$")], Percent], ...],
         BeforeValidator(_weights),
         AfterValidator(_check_weights),
-        Field(min_length=1, max_length=20),
+        Field(min_length=1, max_length=8),
     ] = (("BTC", Decimal(40)), ("ETH", Decimal(30)), ("SOL", Decimal(15)), (OTHERS, Decimal(15)))
     core_stop_percent: Annotated[Decimal, Field(gt=0, lt=100)] = Decimal(20)
     rebalance_band_percent: Annotated[Decimal, Field(ge=1, le=50)] = Decimal(5)
