@@ -37,7 +37,7 @@ def breaches(result: Result, path: Path) -> Path:
         plot.set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
-    figure.suptitle(f"Days from midnight UTC, and their VaR 95. White: {stretch.name}")
+    figure.suptitle(f"Days from midnight UTC and their VaR 95; white: {stretch.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})
     return path

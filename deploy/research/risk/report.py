@@ -32,8 +32,7 @@ def as_json(result: Result, command: str) -> dict[str, Any]:
         "stretches": [
             {
                 "name": stretch.name,
-                "from": _day(stretch.from_ms),
-                "until": _day(stretch.until_ms),
+                "days": _span(result, stretch),
                 "verdict": _said(result.scores[stretch.name]),
                 "portfolios": {
                     name: {method: _score(score) for method, score in by_method.items()}
@@ -65,16 +64,17 @@ def _lines(result: Result, command: str) -> Iterator[str]:
     )
     for stretch in reversed(result.stretches):
         if result.scores[stretch.name]:
-            yield from _stretch(stretch, result.scores[stretch.name])
+            yield ""
+            first, last = _span(result, stretch)
+            yield f"## Days {stretch.name}: {first} to {last}"
+            yield ""
+            yield from _stretch(result.scores[stretch.name])
     if result.choices:
         yield from _choices(result)
     yield from _limits()
 
 
-def _stretch(stretch: Stretch, scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
-    yield ""
-    yield f"## {stretch.name}: {_day(stretch.from_ms)} to {_day(stretch.until_ms)}"
-    yield ""
+def _stretch(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
     for line in _said(scores):
         yield f"- {line}"
     yield ""
@@ -169,5 +169,12 @@ def _p(test: Test) -> str:
     return f"**{test.p_value:.3f}**" if test.rejects else f"{test.p_value:.3f}"
 
 
-def _day(at_ms: int) -> str:
-    return clock.from_ms(at_ms).date().isoformat()
+def _span(result: Result, stretch: Stretch) -> list[str]:
+    """The first and the last day of any portfolio within a stretch; none has none."""
+    begins = [
+        int(ms)
+        for line in result.lines.values()
+        for ms in line.days.begin_ms[line.days.within(stretch)]
+    ]
+    ends = [min(begins), max(begins)] if begins else []
+    return [clock.from_ms(ms).date().isoformat() for ms in ends]

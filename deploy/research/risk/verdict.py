@@ -83,24 +83,30 @@ def of_choices(result: Result) -> list[str]:
 
 
 def in_short(result: Result) -> str:
-    """The answer for the gate, which is held against the largest, on the last stretch."""
-    stretch = result.stretches[-1]
-    scores = result.scores[stretch.name]
+    """The answer for the gate, which is held against the largest: one sentence a stretch."""
+    return " ".join(
+        _of_gate(stretch.name, result.scores[stretch.name])
+        for stretch in reversed(result.stretches)
+    )
+
+
+def _of_gate(stretch: str, scores: Mapping[str, Mapping[str, Score]]) -> str:
     if not scores:
-        return f"No day of any portfolio lies in the stretch {stretch.name}: nothing is judged."
-    small = [
-        name
-        for name, by in scores.items()
-        if by[LARGEST].coverage.proportion.rejects and by[LARGEST].coverage.rate > TAIL
-    ]
-    if small:
-        return (
-            f"The VaR that gates orders is TOO SMALL on {', '.join(small)} in the stretch "
-            f"{stretch.name}."
-        )
+        return f"On days {stretch} nothing is judged: there are none."
+    found: dict[str, list[str]] = {"TOO SMALL": [], "too large": [], "broken in clusters": []}
+    for name, by_method in scores.items():
+        score = by_method[LARGEST]
+        if score.coverage.proportion.rejects:
+            found["TOO SMALL" if score.coverage.rate > TAIL else "too large"].append(name)
+        if score.coverage.independence.rejects:
+            found["broken in clusters"].append(name)
+    said = [f"{what} on {', '.join(names)}" for what, names in found.items() if names]
+    if found["TOO SMALL"]:
+        return f"On days {stretch} the VaR that gates orders is {'; '.join(said)}."
+    rest = f"; it is {'; '.join(said)}" if said else ""
     return (
-        f"The VaR that gates orders, the largest of the methods, is too small on none of "
-        f"{len(scores)} portfolios in the stretch {stretch.name}."
+        f"On days {stretch} the VaR that gates orders, the largest of all methods, is too small "
+        f"on none of {len(scores)} portfolios{rest}."
     )
 
 
