@@ -12,8 +12,8 @@ from deploy.local.pd import Response
 
 JsonObject = dict[str, Any]
 
-_SECONDS_A_CREDIT = 30
-_MIB_A_CREDIT = 256
+SECONDS_A_SEGMENT = 30
+MIB_A_CREDIT = 256
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ def price(seconds: float, memory_mib: int) -> int:
 
     Source: https://pipedream.com/docs/pricing
     """
-    return segments(seconds) * math.ceil(memory_mib / _MIB_A_CREDIT)
+    return segments(seconds) * math.ceil(memory_mib / MIB_A_CREDIT)
 
 
 def segments(seconds: float) -> int:
     """The units of 30 s that a run is charged for; one that took no time costs one."""
-    return max(1, math.ceil(seconds / _SECONDS_A_CREDIT))
+    return max(1, math.ceil(seconds / SECONDS_A_SEGMENT))
 
 
 def cancelled(
