@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared import VERSION, clock
+from shared import BUILD, VERSION, clock
 from shared.ledger.connection import Ledger
+
+THIS_BUILD = f"{VERSION}+{BUILD}"
+"""What a run is marked with: the version, and which build of it, as a bundle tells."""
 
 
 def start(
@@ -19,7 +22,7 @@ def start(
         "SET epoch = excluded.epoch, started_at = excluded.started_at, status = 'RUNNING', "
         "    error = NULL, finished_at = NULL "
         "WHERE runs.status <> 'DONE' RETURNING run_id",
-        (ledger.pod, workflow, trace_id, event_at, epoch, VERSION, clock.now()),
+        (ledger.pod, workflow, trace_id, event_at, epoch, THIS_BUILD, clock.now()),
     )
     return None if row is None else int(row["run_id"])
 
