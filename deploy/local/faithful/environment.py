@@ -46,3 +46,14 @@ def _run(command: list[str], lock: Path) -> None:
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[-600:]
         raise ConfigurationError(f"{lock}: expected pins that can be installed: {said}")
+
+
+def main() -> None:
+    """Make the environment ahead of its first use, as an image does."""
+    from deploy.local.servers import DEFAULT_FOLDER, PROJECT
+
+    print(interpreter(PROJECT / "requirements" / "runtime.txt", DEFAULT_FOLDER, print))
+
+
+if __name__ == "__main__":
+    main()
