@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PARTIAL_PROFIT_PERCENT = Decimal(10)
 _HALF = Decimal("0.5")
-_WENT_OUT = ("FILLED", "PARTIALLY_FILLED", "UNKNOWN", "OPEN")
+_TAKEN = ("FILLED", "PARTIALLY_FILLED", "OPEN")
 
 Action = dict[str, Any]
 
@@ -61,7 +61,8 @@ def raise_stop(run: Run, position: Position, stop_price: Decimal, *, why: str) -
 def take_partial(run: Run, desk: Desk, position: Position, bid: Decimal) -> Action | None:
     """Sell half above +10 %, once, where both halves stay sellable.
 
-    The desk sells a part once, whatever became of this run: the mark below only tells of it.
+    The desk sells a part once, whatever became of this run: the mark below only tells of it. A sale
+    of unknown fate is not marked: either it is found to have sold something, or it may be repeated.
     """
     if position.partial_taken or position.sold_quantity > 0:
         return None
@@ -72,7 +73,7 @@ def take_partial(run: Run, desk: Desk, position: Position, bid: Decimal) -> Acti
     results = desk.exit(position.position_id, reason="partial_profit", fraction=_HALF)
     if not results:
         return None  # it was sent before, or no venue could be asked
-    if any(result.outcome in _WENT_OUT for result in results):
+    if any(result.outcome in _TAKEN for result in results):
         with run.ledger.transaction():
             run.guard()
             positions.mark_partial_taken(run.ledger, position.position_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,43 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.ledger.positions import Position
 from shared.market.types import Quote
 from shared.risk.exit_rules import Momentum, Seen, decide_exit, raised_stop
+from tests.risk.managing.held import OPENED, position
 
-OPENED = datetime(2025, 5, 6, tzinfo=UTC)
 LOST = Momentum(ema_9=99, ema_21=100, macd_histogram=-0.2, macd_histogram_previous=-0.1)
-
-
-def position(**changes: Any) -> Position:
-    values: dict[str, Any] = {
-        "position_id": 1,
-        "symbol": "BTC/USDT",
-        "sleeve": "tactical",
-        "strategy": "momentum",
-        "decision_id": None,
-        "opened_at": OPENED,
-        "exit_reason": None,
-        "closed_at": None,
-        "close_reason": None,
-        "stop_price": Decimal(98),
-        "target_price": Decimal(105),
-        "trailing_activation_price": Decimal(103),
-        "trailing_distance_percent": Decimal(1),
-        "high_water_price": None,
-        "time_stop_at": OPENED + timedelta(hours=24),
-        "partial_taken": False,
-        "quantity": Decimal(1),
-        "bought_quantity": Decimal(1),
-        "sold_quantity": Decimal(0),
-        "average_entry_price": Decimal(100),
-        "cost_quote": Decimal(100),
-        "proceeds_quote": Decimal(0),
-        "fees_quote": Decimal(0),
-        "quote_flow": Decimal(-100),
-        "first_fill_at": OPENED,
-    } | changes
-    return Position(**values)
 
 
 TRAILED = {"stop_price": Decimal("102.96"), "high_water_price": Decimal(104)}
