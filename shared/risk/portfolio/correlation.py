@@ -15,8 +15,11 @@ from shared.risk.portfolio.returns import Array
 
 def correlations(symbol: str, returns: Mapping[str, Array]) -> dict[str, float | None]:
     """Pearson's correlation of ``symbol`` with each other; ``None`` where one never moves."""
-    own = returns[symbol]
-    return {other: _pearson(own, series) for other, series in returns.items() if other != symbol}
+    others = [other for other in returns if other != symbol]
+    if not others:
+        return {}
+    found = _pearson(returns[symbol], np.array([returns[other] for other in others]))
+    return dict(zip(others, found, strict=True))
 
 
 def correlation_with_portfolio(
@@ -31,10 +34,20 @@ def correlation_with_portfolio(
         for other, value in held_quote.items()
         if value != 0 and other != symbol
     ]
-    return _pearson(returns[symbol], np.sum(profits, axis=0)) if profits else None
-
-
-def _pearson(one: Array, other: Array) -> float | None:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
+    if not profits:
         return None
-    return float(np.clip(np.corrcoef(one, other)[0, 1], -1, 1))
+    return _pearson(returns[symbol], np.sum(profits, axis=0)[np.newaxis])[0]
+
+
+def _pearson(own: Array, others: Array) -> list[float | None]:
+    """Of one series with each row of ``others``."""
+    moves = (np.ptp(others, axis=1) != 0) & (np.ptp(own) != 0)
+    own = own - own.mean()
+    others = others - others.mean(axis=1, keepdims=True)
+    together = others @ own
+    alone = np.linalg.norm(others, axis=1) * np.linalg.norm(own)
+    found = np.divide(together, alone, out=np.zeros(len(others)), where=moves)
+    return [
+        min(1.0, max(-1.0, float(value))) if moving else None
+        for value, moving in zip(found, moves, strict=True)
+    ]

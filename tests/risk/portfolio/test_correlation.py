@@ -11,6 +11,16 @@ from shared.risk import portfolio
 from tests.risk.portfolio.portfolio_bench import normal
 
 
+def test_equal_to_numpys() -> None:
+    returns = {f"S{n}": np.random.default_rng(n).standard_t(3, 300) / 100 for n in range(6)}
+    expected = np.corrcoef(np.array(list(returns.values())))
+    found = portfolio.correlations("S2", returns)
+    assert list(found) == ["S0", "S1", "S3", "S4", "S5"]
+    for other, value in found.items():
+        assert value == pytest.approx(expected[2, int(other[1])], abs=1e-12)
+    assert portfolio.correlations("S2", {"S2": returns["S2"]}) == {}
+
+
 def test_with_each_holding() -> None:
     series, noise = normal(4, 5_000), normal(5, 5_000)
     # A sum of two independent series of one variance correlates with either by 1 / sqrt(2).
