@@ -99,6 +99,8 @@ class Config(BaseModel):
     venues: Annotated[
         tuple[VenueName, ...], BeforeValidator(_split), Field(min_length=1, max_length=4)
     ] = ("binance", "coinbase", "kraken")
+    # Where the person trades from; doctor holds VENUES against it. It changes nothing else.
+    region: Literal["unknown", "us", "eu", "uk", "ca", "other"] = "unknown"
     capital_quote: Annotated[Decimal, Field(gt=0)] = Decimal(10_000)
 
     # The universe, where SYMBOLS is auto: the most traded symbols of the primary venue that pass

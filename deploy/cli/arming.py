@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.cli import checks
+from deploy.cli import checks, regions
 from deploy.cli.checks import Check
 from shared.config import Config
 from shared.ledger import phases, stages, state
@@ -18,6 +18,7 @@ def of_settings(settings: Config) -> Iterator[Check]:
     yield _stand_ins(settings)
     yield _database(settings)
     yield checks.live_tokens(settings)
+    yield from (check for check in regions.checks(settings) if check.name == "region")
     yield from (_keys(settings, name) for name in settings.venues)
 
 

@@ -139,14 +139,18 @@ def venue_clock(name: str, exchange: Any) -> Check:
 
     Half the round trip is taken off, so that a slow line does not look like a wrong clock.
     """
+    from deploy.cli import regions
     from shared.execution.venues import ccxt_loader
 
     watch, before_ms = clock.Stopwatch(), clock.now_ms()
     try:
         server_ms = exchange.fetch_time()
     except ccxt_loader.errors().BaseError as error:
-        advice = "check the network; some venues refuse some countries (Binance: HTTP 451)"
-        return Check(f"{name} clock", "FAIL", type(error).__name__, advice)
+        refused = regions.refusal(error)
+        if refused is not None:
+            advice = "leave it out of VENUES, or run the loop from a place that it serves"
+            return Check(f"{name} clock", "FAIL", refused, advice)
+        return Check(f"{name} clock", "FAIL", type(error).__name__, "check the network")
     round_trip_ms = watch.milliseconds()
     offset_ms = server_ms - before_ms - round_trip_ms / 2
     detail = f"offset {offset_ms:+.0f} ms, round trip {round_trip_ms:.0f} ms"

@@ -87,7 +87,7 @@ def _nothing_live(ledger: Ledger, stretch: Stretch) -> Check:
 def _traces(ledger: Ledger, stretch: Stretch) -> Iterator[Check]:
     for component, table, column in _TRACES:
         row = ledger.one(
-            f"SELECT count(*) AS rows, max({column}) AS newest FROM {table} "  # noqa: S608
+            f"SELECT count(*) AS rows, max({column}) AS newest FROM {table} "  # noqa: S608 names of _TRACES
             f"WHERE pod = %s AND {column} > %s AND {column} <= %s",
             (ledger.pod, stretch.since, stretch.until + timedelta(minutes=1)),
         )

@@ -54,7 +54,7 @@ def of_workflow(ledger: Ledger, workflow_id: str) -> Pod | None:
     if since is not None and since.seconds() < _KNOWN_FOR_SECONDS:
         return None
     row = ledger.one(
-        f"SELECT {_COLUMNS} FROM pods p JOIN pod_workflows w USING (pod) "  # noqa: S608
+        f"SELECT {_COLUMNS} FROM pods p JOIN pod_workflows w USING (pod) "  # noqa: S608 column names of ours
         "WHERE w.workflow_id = %s",
         (workflow_id,),
     )
@@ -66,14 +66,14 @@ def of_workflow(ledger: Ledger, workflow_id: str) -> Pod | None:
 
 def named(ledger: Ledger, pod: str) -> Pod | None:
     """The pod of that name, if it was made from templates."""
-    row = ledger.one(f"SELECT {_COLUMNS} FROM pods p WHERE pod = %s", (pod,))  # noqa: S608
+    row = ledger.one(f"SELECT {_COLUMNS} FROM pods p WHERE pod = %s", (pod,))  # noqa: S608 column names of ours
     return None if row is None else Pod(**row)
 
 
 def of_base(ledger: Ledger, base: str) -> list[Pod]:
     """The pods of a project, removed ones too, by name."""
     rows = ledger.query(
-        f"SELECT {_COLUMNS} FROM pods p WHERE base = %s ORDER BY pod",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM pods p WHERE base = %s ORDER BY pod",  # noqa: S608 column names of ours
         (base,),
     )
     return [Pod(**row) for row in rows]

@@ -39,7 +39,7 @@ def handler(args: argparse.Namespace) -> int:
 
 def checks(*, offline: bool) -> Iterator[Check]:
     """The checks in the order in which their failures explain each other."""
-    from deploy.cli import checks, environment
+    from deploy.cli import checks, environment, regions
 
     yield checks.python_version()
     yield checks.packages(environment.PROJECT / "requirements" / "local.txt")
@@ -52,6 +52,7 @@ def checks(*, offline: bool) -> Iterator[Check]:
     yield checks.model_keys(settings)
     yield checks.alerting(settings)
     yield checks.live_tokens(settings)
+    yield from regions.checks(settings)
     if not offline:
         yield from _venues(settings)
 
