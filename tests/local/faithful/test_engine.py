@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -425,3 +426,29 @@ def test_event_and_context_have_the_platforms_shape(start: Start) -> None:
         "id", "trace_id", "ts", "deployment_id", "emitter_id", "owner_id", "platform_version",
         "replay", "workflow_id", "workflow_name", "test", "run",
     } == set(context)  # fmt: skip
+
+
+def test_a_value_of_a_data_store_expires(start: Start, virtual_clock: VirtualClock) -> None:
+    platform = start(
+        'notes = pd.inputs["notes"]\nseen = notes.get("n")\n'
+        'notes.set("n", [1], ttl=60)\nnotes.get("n").append(2)\nreturn seen'
+    )
+    assert run(platform).export_of("first") is None
+    virtual_clock.advance(seconds=59)
+    assert run(platform).export_of("first") == [1]  # a copy was changed, not the value
+    virtual_clock.advance(seconds=60)
+    assert run(platform).export_of("first") is None
+
+
+def test_a_run_under_way_can_be_ended_from_outside(start: Start) -> None:
+    platform = start("while True:\n    pass")
+    engine, results = engine_of(platform), list[WorkflowResult]()
+    thread = threading.Thread(target=lambda: results.append(run(platform)))
+    thread.start()
+    while thread.is_alive():
+        engine.kill_running()
+        thread.join(0.05)
+    (killed,) = results
+    assert killed.failed_step is not None
+    assert type(killed.failed_step.error) is StepKilled
+    assert not engine._running
