@@ -8,21 +8,17 @@ time is gone, as on Pipedream (https://pipedream.com/docs/workflows/limits).
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deploy.local.data_store import DataStore
 from deploy.local.engines import Called, Disturbance, InjectedError, InjectedKill, StepKilled
+from deploy.local.faithful.answers import answer
+from deploy.local.faithful.process import GONE, StepProcess
 from deploy.local.manifest import Step, Workflow
 from deploy.local.pd import Pipedream
 from deploy.local.results import Usage
@@ -31,10 +27,6 @@ from shared import clock, errors
 from shared.errors import ConfigurationError
 
 IDLE_MS = 5 * 60_000
-_WORKER = Path(__file__).with_name("worker.py")
-_LOOK_EVERY_S = 0.02
-_GONE = "the process has ended"
-_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class StepFailed(Exception):
@@ -57,20 +49,9 @@ class Tally:
 
 
 @dataclass
-class _Process:
-    """A worker. ``used_at_ms`` is the loop's time, not the machine's."""
-
-    popen: subprocess.Popen[bytes]
-    connection: socket.socket
-    scratch: tempfile.TemporaryDirectory[str]
-    used_at_ms: int
-    buffer: bytes = b""
-
-
-@dataclass
 class _Run:
     workflow: Workflow
-    process: _Process
+    process: StepProcess
     cold: bool
     disturbance: Disturbance | None = None
     alive: bool = True
@@ -100,8 +81,8 @@ class FaithfulEngine:
     virtual: bool = True
     paced: bool = False
     tallies: dict[str, Tally] = field(default_factory=dict)
-    _idle: dict[str, list[_Process]] = field(default_factory=dict)
-    _running: list[_Process] = field(default_factory=list)
+    _idle: dict[str, list[StepProcess]] = field(default_factory=dict)
+    _running: list[StepProcess] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load_all(self, workflows: tuple[Workflow, ...]) -> None:
@@ -119,11 +100,11 @@ class FaithfulEngine:
             idle = self._idle.setdefault(workflow.name, [])
             process = idle.pop() if idle else None
         if process is not None and clock.now_ms() - process.used_at_ms > IDLE_MS:
-            _stop(process)
+            process.stop()
             process = None
         cold = process is None
         if process is None:
-            process = self._start()
+            process = StepProcess.start(self.python, self.variables, clock.now_ms())
             tally.cold += 1
         with self._lock:
             self._running.append(process)
@@ -132,20 +113,20 @@ class FaithfulEngine:
     def call(self, run: object, step: Step, pd: Pipedream, seconds_left: float) -> Called:
         assert isinstance(run, _Run)
         if not run.alive:
-            return Called({}, "", StepKilled(_GONE), None)
+            return Called({}, "", StepKilled(GONE), None)
         disturbance = run.disturbance_in(step)
-        _send(run.process, self._order(run.workflow, step, pd, disturbance))
+        run.process.send(self._order(run.workflow, step, pd, disturbance))
         watch = _Watch(seconds_left)
         while True:
-            message = _receive(run.process, lambda: _look(run, watch))
+            message = run.process.receive(lambda: _look(run, watch))
             if isinstance(message, str):
                 return self._killed(run, step, message, disturbance)
             if "done" in message:
                 return self._done(run, step, message["done"], disturbance)
             if disturbance is not None and message["call"] == "hold":
-                _send(run.process, {"value": self._hold(disturbance, watch)})
+                run.process.send({"value": self._hold(disturbance, watch)})
             else:
-                _send(run.process, _answer(pd, message))
+                run.process.send(answer(pd, message))
 
     def end(self, run: object) -> Usage:
         assert isinstance(run, _Run)
@@ -155,7 +136,7 @@ class FaithfulEngine:
         with self._lock:
             self._running = [process for process in self._running if process is not run.process]
         if not run.alive:
-            _stop(run.process)
+            run.process.stop()
             return usage
         run.process.used_at_ms = clock.now_ms()
         with self._lock:
@@ -173,27 +154,13 @@ class FaithfulEngine:
             processes = [process for idle in self._idle.values() for process in idle]
             self._idle.clear()
         for process in processes:
-            _stop(process)
+            process.stop()
 
     def _bundle(self, workflow: Workflow, step: Step) -> Path:
         return self.folder / workflow.name / step.namespace / "entry.py"
 
     def _tally(self, workflow: Workflow) -> Tally:
         return self.tallies.setdefault(workflow.name, Tally())
-
-    def _start(self) -> _Process:
-        ours, theirs = socket.socketpair()
-        scratch = tempfile.TemporaryDirectory(prefix="step-")
-        with theirs:
-            popen = subprocess.Popen(
-                [str(self.python), "-I", str(_WORKER), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                env=_bare(scratch.name) | dict(self.variables),
-                cwd=scratch.name,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        return _Process(popen, ours, scratch, clock.now_ms())
 
     def _order(
         self, workflow: Workflow, step: Step, pd: Pipedream, disturbance: Disturbance | None
@@ -237,18 +204,12 @@ class FaithfulEngine:
         """End the process. That it was ended on purpose shows by its having gone by itself."""
         run.alive = False
         kind: type[StepKilled] = StepKilled
-        if disturbance is not None and disturbance.what == "kill" and why == _GONE:
+        if disturbance is not None and disturbance.what == "kill" and why == GONE:
             kind, disturbance.happened = InjectedKill, True
         else:
             self._tally(run.workflow).killed += 1
-        with contextlib.suppress(ProcessLookupError):
-            run.process.popen.send_signal(signal.SIGKILL)
-        run.process.popen.wait()
+        run.process.kill()
         return Called({}, "", kind(f"{step.namespace}: {why}"), None)
-
-
-def _bare(home: str) -> dict[str, str]:
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"}
 
 
 class _Watch:
@@ -267,7 +228,7 @@ def _look(run: _Run, watch: _Watch) -> str | None:
     """Why the process must go, or ``None``."""
     if watch.is_over:
         return f"timeout: {run.workflow.settings.timeout_seconds} s of the run are over"
-    run.peak_kib = max(run.peak_kib, _resident_kib(run.process.popen.pid))
+    run.peak_kib = max(run.peak_kib, run.process.resident_kib())
     return _too_large(run) if run.peak_kib > _limit_kib(run) else None
 
 
@@ -282,68 +243,6 @@ def _too_large(run: _Run) -> str:
     )
 
 
-def _resident_kib(pid: int) -> int:
-    """0 where the system does not tell: there no memory is limited."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KIB
-    except (OSError, IndexError):
-        return 0
-
-
-def _send(process: _Process, message: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is seen by reading
-        process.connection.settimeout(None)
-        process.connection.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _receive(process: _Process, look: Callable[[], str | None]) -> dict[str, Any] | str:
-    """The next message, or why there is none."""
-    process.connection.settimeout(_LOOK_EVERY_S)
-    while b"\n" not in process.buffer:
-        try:
-            part = process.connection.recv(1 << 20)
-        except TimeoutError:
-            if (reason := look()) is not None:
-                return reason
-            continue
-        except ConnectionResetError:
-            part = b""
-        if not part:
-            return _GONE
-        process.buffer += part
-    line, _, process.buffer = process.buffer.partition(b"\n")
-    message: dict[str, Any] = json.loads(line)
-    return message
-
-
-def _answer(pd: Pipedream, message: dict[str, Any]) -> dict[str, Any]:
-    """Do what a step asked ``pd`` for."""
-    arguments, options = list(message["arguments"]), message["options"]
-    try:
-        value = _target(pd, message["call"])(*arguments, **options)
-    except Exception as error:  # noqa: BLE001 - it is raised again where the step called
-        return {"error": str(error), "kind": type(error).__name__}
-    return {"value": list(value) if hasattr(value, "__next__") else value}
-
-
-def _target(pd: Pipedream, name: str) -> Callable[..., Any]:
-    kind, _, rest = name.partition(".")
-    if kind == "respond":
-        return lambda response: pd.respond(_with_bytes(response))
-    if kind == "store":
-        store, _, method = rest.rpartition(".")
-        found: Callable[..., Any] = getattr(pd.inputs[store], method)
-        return found
-    target: Callable[..., Any] = getattr(getattr(pd, kind), rest)
-    return target
-
-
-def _with_bytes(response: dict[str, Any]) -> dict[str, Any]:
-    if not response.pop("$bytes", False):
-        return response
-    return response | {"body": response["body"].encode("latin-1")}
-
-
 def _called(done: dict[str, Any]) -> Called:
     error = done["error"]
     if error is None:
@@ -353,13 +252,3 @@ def _called(done: dict[str, Any]) -> Called:
     kind = known if isinstance(known, type) and issubclass(known, Exception) else None
     text = error["text"] if kind else f"{error['kind']}: {error['text']}"
     return Called({}, done["printed"], (kind or StepFailed)(text), error["traceback"])
-
-
-def _stop(process: _Process) -> None:
-    process.connection.close()
-    try:
-        process.popen.wait(2)
-    except subprocess.TimeoutExpired:
-        process.popen.kill()
-        process.popen.wait()
-    process.scratch.cleanup()
