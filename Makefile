@@ -11,10 +11,10 @@ UV     ?= uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-research setup-dev run test sweep mutation lint typecheck format lock clean
+.PHONY: help setup setup-research setup-dev run test bundles check-bundles sweep mutation lint typecheck format lock clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.local-installed  ## make .venv with what running needs
 	@:
@@ -30,6 +30,12 @@ run: setup  ## run the loop; ARGS="..." are passed on
 
 test: setup-dev  ## run the tests; ARGS="..." are passed on
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+bundles: setup  ## write what goes to Pipedream, one file a step, into bundles/
+	@$(BIN)/trading-loop deploy build
+
+check-bundles: setup  ## whether bundles/ is what the sources and pins give
+	@$(BIN)/trading-loop deploy build --check
 
 sweep: setup  ## kill and break every external call of a run; ARGS="--pairs 10000 --days 30"
 	@$(BIN)/python -m deploy.local.sweep $(ARGS)
