@@ -114,7 +114,7 @@ def _buy(run: Run, decision: Decision) -> Answer:
     )
     if refused:
         return Answer(reasoning=refused)
-    hourly = context.hourly_candles(run, {symbol} | _open_symbols(run))
+    hourly = context.hourly_candles(run, {symbol} | _open_symbols(run, "tactical", "core"))
     returns = portfolio.aligned_returns(hourly)
     exposure = context.exposure(run, hourly)
     odds = _odds(run, decision)
@@ -160,7 +160,8 @@ def _deny_unless_traded(run: Run, symbol: str) -> None:
 
 
 def _deny_beyond_positions(run: Run, symbol: str) -> None:
-    open_symbols = _open_symbols(run)
+    """A symbol that only the core sleeve holds may be bought: the limits are the tactical ones."""
+    open_symbols = _open_symbols(run, "tactical")
     if symbol in open_symbols:
         # Adding to a winner is the position manager's business.
         raise OrderDenied("POSITION_OPEN", symbol=symbol)
@@ -170,10 +171,11 @@ def _deny_beyond_positions(run: Run, symbol: str) -> None:
         )
 
 
-def _open_symbols(run: Run) -> set[str]:
+def _open_symbols(run: Run, *sleeves: str) -> set[str]:
     rows = run.ledger.query(
-        "SELECT DISTINCT symbol FROM positions WHERE pod = %s AND closed_at IS NULL",
-        (run.ledger.pod,),
+        "SELECT DISTINCT symbol FROM positions WHERE pod = %s AND closed_at IS NULL "
+        "AND sleeve = ANY(%s)",
+        (run.ledger.pod, list(sleeves)),
     )
     return {row["symbol"] for row in rows}
 

@@ -16,6 +16,7 @@ from shared.ledger import events, positions
 from shared.ledger.positions import Position
 from shared.market.types import Quote
 from shared.risk import adjustments, looks
+from shared.risk.core.rebalance import rebalance
 from shared.risk.exit_rules import decide_exit
 from shared.risk.looks import Look
 from shared.risk.managing import growing, report, troubles
@@ -63,6 +64,7 @@ def manage(run: Run) -> Export:
     for look in manager.leave_or_follow(seen):
         manager.adjust(look)
     protection = desk.protect() if manager.actions else desk.protection
+    core = rebalance(run, desk)
     staying = _held(run)
     holdings = Holdings.read(run.ledger, staying)
     ids = {position.position_id for position in staying}
@@ -75,8 +77,8 @@ def manage(run: Run) -> Export:
         "managed": sum(look.quote is not None for look in seen),
         "exited": len(exited),
         "adjusted": len(adjusted),
-        "rebalanced": 0,
-        "core_sleeve": "not built",
+        "rebalanced": core.opened,
+        "rebalancing": core.as_export(),
         "portfolio": report.portfolio(run, desk, staying, holdings),
         "unpriced": sorted(look.position.symbol for look in seen if look.quote is None),
         "troubles": [trouble.as_export() for trouble in manager.troubles],

@@ -218,6 +218,15 @@ def test_a_held_symbol_is_not_bought_again(world: World, hours: Any) -> None:
     assert codes(decide(world)) == ["POSITION_OPEN"]
 
 
+def test_what_only_the_core_sleeve_holds_may_be_bought_and_takes_no_place(
+    world: World, hours: Any
+) -> None:
+    world.configure(MAX_POSITIONS="1")
+    for symbol in (BTC, ETH):
+        world.fill(world.position(symbol, sleeve="core"), "0.1", symbol=symbol)
+    assert not {"POSITION_OPEN", "POSITION_COUNT"} & set(codes(decide(world)))
+
+
 def test_too_much_correlation_is_refused(world: World, hours: Any) -> None:
     world.fill(world.position(ETH), "0.1", symbol=ETH)
     apart = decide(world)
