@@ -189,11 +189,14 @@ class Replay:
                 yield tick
             return
         to_ms = self._options.spec.to_ms
-        for delivery in deliveries(ticks, self._options.faults, to_ms):
-            if not self._session.is_done(delivery.tick):
-                self._count(self._faulty.serve(delivery))
-            yield delivery.tick
-        self._count(self._faulty.finish())
+        try:
+            for delivery in deliveries(ticks, self._options.faults, to_ms):
+                if not self._session.is_done(delivery.tick):
+                    self._count(self._faulty.serve(delivery))
+                yield delivery.tick
+        finally:
+            left = self._faulty.finish()  # also after Ctrl-C: no run must stand still for ever
+        self._count(left)
 
     def _count(self, results: list[WorkflowResult]) -> None:
         self._count_continued()

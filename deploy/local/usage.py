@@ -17,7 +17,8 @@ class WorkflowUsage:
     """Adds up the runs of one workflow, later segments of a paused run as runs of their own.
 
     Attributes:
-        seconds: of each run, by the machine's monotonic clock.
+        seconds: of each run, by the machine's monotonic clock; one that was made to stand still
+            on purpose counts with that time.
         peak_kib: the largest of its processes; ``None`` where no process was its own.
     """
 

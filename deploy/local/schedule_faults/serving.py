@@ -121,7 +121,7 @@ class FaultyServing:
                 held.standing.set()
                 connection.close_all()  # this thread's
 
-        held.thread = threading.Thread(target=run)
+        held.thread = threading.Thread(target=run, daemon=True)
         held.thread.start()
         held.standing.wait()
         if asked.happened:

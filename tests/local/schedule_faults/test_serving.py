@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from deploy.local.platform import WorkflowResult
+from deploy.local.replay import Replay, ReplayOptions
 from deploy.local.schedule_faults.plan import Delivery, Planned
+from deploy.local.schedule_faults.rates import FaultRates
 from deploy.local.schedule_faults.serving import FaultyServing
 from deploy.local.scheduler import Tick
 from deploy.local.session import LocalSession, SessionOptions
@@ -164,3 +170,23 @@ def test_a_killed_run_is_not_retried_and_its_lease_runs_out(bench: Bench) -> Non
     assert exits(bench.minute(1)) == ["LEASE_HELD"]
     assert exits(bench.minute(2)) == [None]
     assert bench.serving.as_json() == {"kill": {"asked": 1, "happened": 1}}
+
+
+def test_an_interrupted_replay_leaves_no_run_that_stands_still(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes between two ticks, while the first minute's run stands still."""
+    options = ReplayOptions(
+        spec(600), "conservative", Decimal(1000), "none", None, False, faults=FaultRates(overlap=1)
+    )
+    replay = Replay(bench.session, options, Console(file=io.StringIO()))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.local.replay.Progress.update", interrupt)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        replay.run()
+    assert threading.active_count() == before
+    assert bench.runs() == [(0, "DONE", 1)]
