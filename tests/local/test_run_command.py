@@ -41,6 +41,8 @@ _HTTP = {"dashboard": {"type": "http", "method": "GET", "path": "/dashboard"}}
         (["--port", "70000"], "--port: expected 0 to 65535"),
         (["--source", "dreamt"], "--source"),
         (["--unfaithful"], "unrecognized"),
+        (["--schedule-faults", "late=2"], "schedule faults: late: expected 0 to 1, was 2.0"),
+        (["--schedule-faults", "lat=0.1"], "did you mean late"),
     ],
 )
 def test_wrong_arguments(
@@ -49,6 +51,24 @@ def test_wrong_arguments(
     with pytest.raises(SystemExit) as caught:
         build_parser().parse_args(["run", *arguments])
     assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--source", "live", "--symbols", "BTC", "--from", "2025-05-06", "--fresh"],
+            "expected the settings of the environment, and none of --from, --symbols, --fresh",
+        ),
+        (["--source", "live", "--schedule-faults", "late=0.1"], "none of --schedule-faults"),
+        (["--source", "simulated", "--schedule-faults", "late=0.1"], "expected without --realtime"),
+    ],
+)
+def test_arguments_that_do_not_go_with_the_present(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--realtime", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -90,6 +110,21 @@ def test_a_failed_run_ends_with_1(
 ) -> None:
     assert run(make_project(loop=[_FAILS]), "--no-serve", "--fresh") == 1
     assert "FAILED 5 x loop: step_0: ValueError: broken" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake_wire")
+def test_faults_of_the_schedule_are_counted_in_the_results(
+    run: Callable[..., int], make_project: MakeProject, tmp_path: Path
+) -> None:
+    """The last ten of fifteen minutes have no faults."""
+    file = tmp_path / "run.json"
+    arguments = ["--no-serve", "--fresh", "--schedule-faults", "seed=3,miss=1", "--json", str(file)]
+    assert run(make_project(loop=[_OK]), *arguments, "--hours", "0.25") == 0
+    document = json.loads(file.read_text())
+    assert document["schedule_faults"]["rates"] == "seed=3,miss=1"
+    assert document["schedule_faults"]["faults"] == {"miss": {"asked": 5, "happened": 5}}
+    assert document["schedule_faults"]["violations"] == []
+    assert document["runs"] == {"loop": 10}
 
 
 def test_no_ledger_ends_with_3(

@@ -452,3 +452,8 @@ def test_a_run_under_way_can_be_ended_from_outside(start: Start) -> None:
     assert killed.failed_step is not None
     assert type(killed.failed_step.error) is StepKilled
     assert not engine._running
+
+
+def test_an_email_stays_in_the_result(start: Start) -> None:
+    result = run(start('pd.send.email(subject="a", text="b")'))
+    assert result.emails == ({"subject": "a", "text": "b", "html": None},)
