@@ -28,7 +28,7 @@ def deny_at_daily_loss(config: Config, standing: Standing) -> None:
         ("day", standing.day_start_quote, standing.day_loss_quote),
         ("24h", standing.rolling_start_quote, standing.rolling_loss_quote),
     ):
-        if start is None or loss is None:
+        if start is None or start <= 0 or loss is None:
             raise OrderDenied("LOSS_UNKNOWN", window=window)
         limit = daily_loss_limit(config, start)
         if loss >= limit:
@@ -47,7 +47,7 @@ def deny_at_weekly_loss(config: Config, standing: Standing) -> None:
     if standing.equity_quote is None:
         return
     start, loss = standing.week_start_quote, standing.week_loss_quote
-    if start is None or loss is None:
+    if start is None or start <= 0 or loss is None:
         raise OrderDenied("LOSS_UNKNOWN", window="week")
     limit = start * config.max_weekly_loss_percent / 100
     if loss >= limit:

@@ -138,6 +138,20 @@ def test_the_ledger_keeps_the_scan_and_the_prices(
     assert prices[0]["ask"] == Decimal(str(best.asks[0][0]))
 
 
+def test_range_and_volume_are_kept_for_the_venue_that_tells_its_candles(
+    ledger: Ledger, venues: Venues
+) -> None:
+    scan.scan(make_run(ledger), venues)
+    rows = ledger.query("SELECT venue, low_1m, high_1m, volume_24h_quote FROM prices")
+    kept = {row.pop("venue"): list(row.values()) for row in rows}
+    minutes = venues["binance"].rows["1m"]
+    newest = minutes[minutes[:, 0] + 60_000 <= NOW_MS][-1]
+    low, high, volume = kept.pop("binance")
+    assert (low, high) == (Decimal(str(newest[3])), Decimal(str(newest[2])))
+    assert volume > 0
+    assert kept == {"coinbase": [None] * 3, "kraken": [None] * 3}
+
+
 def test_a_run_that_lost_its_lease_writes_nothing(ledger: Ledger, venues: Venues) -> None:
     run = make_run(ledger)
     leases.release(ledger, "trading_loop", run.epoch)

@@ -33,7 +33,7 @@ def test_nothing_is_bought_into_a_wide_spread(width_bps: str, code: str | None) 
 
 
 def test_a_wide_spread_tells_its_width() -> None:
-    assert str(denial(case(**spread("60")))) == ("BOOK_SPREAD: spread_bps=60, limit_bps=50")
+    assert str(denial(case(**spread("60")))) == ("BOOK_SPREAD: spread_bps=60.0000, limit_bps=50")
 
 
 @pytest.mark.parametrize(

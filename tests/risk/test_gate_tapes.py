@@ -50,7 +50,7 @@ class Minute:
 
 
 # Bitcoin on Binance US at 11:34 UTC on 21 October 2021: from about 65,760 to 8,200 and back within
-# a minute, while other venues stood above 65,000 (as Bloomberg told it; one algorithm was at fault).
+# a minute, while other venues stood above 65,000 (as Bloomberg told it; an algorithm erred).
 BINANCE_US_2021 = {
     "11:33, calm": (Minute("65700", "65790", 65755, 65765, ("65750", "65770")), None, None),
     "11:34, on the way down": (
@@ -87,7 +87,7 @@ ALL_VENUES_2025 = {
         Minute("106000", "106900", 106000, 106060, ("106100", "106000"), 1.5), "BOOK_DEPTH", None,
     ),
     "21:20, a spread of a tenth": (
-        Minute("102000", "103900", 101500, 112000, ("105000", "104000")), "BOOK_SPREAD", None,
+        Minute("102000", "103900", 101500, 112000, ("107000", "106000")), "BOOK_SPREAD", None,
     ),
     "21:24, back up": (
         Minute("105000", "109000", 108900, 108960, ("108800", "109100")), "PRICE_RANGE", None,

@@ -102,9 +102,9 @@ def run_time(case: Case) -> None:
         raise OrderDenied("RUN_UNKNOWN", pod=case.config.pod)
     elapsed_ms = case.now_ms - clock.to_ms(started_at)
     if case.new_risk and elapsed_ms < -MAX_CLOCK_AHEAD_MS:
-        raise OrderDenied("RUN_TIME", elapsed_ms=elapsed_ms, limit_ms=-MAX_CLOCK_AHEAD_MS)
+        raise OrderDenied("RUN_TIME", after_ms=elapsed_ms, limit_ms=-MAX_CLOCK_AHEAD_MS)
     needed_ms = case.config.request_timeout_ms * (2 if case.new_risk else 1)
     if elapsed_ms + needed_ms > RUN_LIMIT_MS:
         raise OrderDenied(
-            "RUN_TIME", elapsed_ms=elapsed_ms, needed_ms=needed_ms, limit_ms=RUN_LIMIT_MS
+            "RUN_TIME", before_ms=elapsed_ms, after_ms=elapsed_ms + needed_ms, limit_ms=RUN_LIMIT_MS
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from shared import clock
 from shared.errors import OrderDenied
 from shared.risk import limits
@@ -58,8 +56,10 @@ def core_weight(case: Case) -> None:
 
 def position_count(case: Case) -> None:
     """The order's own tactical position is within MAX_POSITIONS (C07)."""
+    if not case.new_tactical_risk:
+        return
     count = case.facts.other_positions + 1
-    if case.new_tactical_risk and count > case.config.max_positions:
+    if count > case.config.max_positions:
         raise OrderDenied("POSITION_COUNT", after=count, limit=case.config.max_positions)
 
 
@@ -73,9 +73,6 @@ def equity_age(case: Case) -> None:
     at, standing = case.standing.at, case.standing
     if (at is None) != (standing.equity_quote is None):
         raise OrderDenied("EQUITY_MISSING", pod=case.config.pod, at=at)
-    for name, value in vars(standing).items():
-        if isinstance(value, Decimal) and not value.is_finite():
-            raise OrderDenied("FACT_INVALID", field=name, value=value, expected="a finite number")
     if at is None:
         return
     age_ms = case.now_ms - clock.to_ms(at)

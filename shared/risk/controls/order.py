@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 from decimal import Decimal
+from typing import get_args
 
 from shared.errors import OrderDenied
-from shared.execution.types import OrderTicket, Purpose
+from shared.execution.types import OrderTicket, OrderType, Purpose
+from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
 from shared.risk.controls.case import Case
 
@@ -23,6 +26,7 @@ _MAY_BE_MISSING = frozenset(
         "high_1m",
         "volume_24h_quote",
         "throttled_at",
+        *(field.name for field in dataclasses.fields(Standing)),
     }
 )
 
@@ -41,15 +45,17 @@ def deny_unless_state_allows(trading: TradingState, ticket: OrderTicket, purpose
 
 
 def deny_unless_numbers(ticket: OrderTicket) -> None:
-    """Every number of the ticket is finite and above zero (C02)."""
+    """The ticket is of a known type, and all its numbers are finite and above zero (C02)."""
+    if ticket.order_type not in get_args(OrderType):
+        raise OrderDenied("ORDER_TYPE", order_type=ticket.order_type, expected="a known type")
     numbers = {"quantity": ticket.quantity, "limit_price": ticket.limit_price}
     if ticket.order_type in ("stop_limit", "stop_market"):
         if ticket.stop_price is None:
-            raise OrderDenied("ORDER_STOP_PRICE", stop_price=None)
+            raise OrderDenied("ORDER_STOP_PRICE", stop_price=None, expected="above 0")
         numbers["stop_price"] = ticket.stop_price
     for name, value in numbers.items():
         if not (isinstance(value, Decimal) and value.is_finite() and value > 0):
-            raise OrderDenied("ORDER_NUMBER", field=name, value=value)
+            raise OrderDenied("ORDER_NUMBER", field=name, value=value, expected="above 0")
 
 
 def rules(case: Case) -> None:
@@ -70,17 +76,30 @@ def rules(case: Case) -> None:
 
 
 def facts(case: Case) -> None:
-    """What the ledger tells is numbers, none of them below zero (C02).
+    """What the ledger and the clock tell is numbers, none of them below zero (C02).
 
     A sale is judged by what it needs: what is held, and what other sales claim of it.
     """
-    known, lately = vars(case.facts), vars(case.lately)
-    judged = known | lately if case.new_risk else {name: known[name] for name in _FACTS_OF_SALES}
+    known = vars(case.facts)
+    judged = {"now_ms": case.now_ms, "book.at_ms": case.book.at_ms}
+    judged |= {name: known[name] for name in _FACTS_OF_SALES}
+    if case.new_risk:
+        judged |= known | vars(case.lately) | _judged_standing(case)
     for name, value in judged.items():
         if name in _MAY_BE_MISSING and value is None:
             continue  # the control that needs it says what is missing
         if not _is_fact(value):
             raise OrderDenied("FACT_INVALID", field=name, value=value, expected="not below 0")
+    if case.new_risk and case.facts.sleeve not in ("tactical", "core"):
+        raise OrderDenied("FACT_INVALID", field="sleeve", value=case.facts.sleeve, expected="known")
+
+
+def _judged_standing(case: Case) -> dict[str, object]:
+    """Once there is equity, it counts: who took profits out may have paid in less than nothing."""
+    standing = vars(case.standing)
+    if case.standing.equity_quote is None:
+        return standing
+    return {name: value for name, value in standing.items() if name != "capital_quote"}
 
 
 def _is_fact(value: object) -> bool:
@@ -99,7 +118,12 @@ def names(case: Case) -> None:
         ticket.symbol,
         ticket.symbol,
     ):
-        raise OrderDenied("MARKET_MISMATCH", ticket=ticket.symbol, rules=rules.symbol)
+        raise OrderDenied(
+            "MARKET_MISMATCH",
+            ticket=f"{ticket.venue} {ticket.symbol}",
+            rules=f"{rules.venue} {rules.symbol}",
+            book=case.book.symbol,
+        )
     if case.facts.position_symbol != ticket.symbol:
         raise OrderDenied(
             "POSITION_MISMATCH", ticket=ticket.symbol, position=case.facts.position_symbol
@@ -120,16 +144,20 @@ def grid(case: Case) -> None:
     """Quantity and notional are ones that the venue accepts (C12)."""
     ticket, rules = case.ticket, case.rules
     if ticket.quantity % rules.quantity_step != 0:
-        raise OrderDenied("QUANTITY_STEP", quantity=ticket.quantity, step=rules.quantity_step)
+        raise OrderDenied(
+            "QUANTITY_STEP", after=ticket.quantity, expected=_multiple(rules.quantity_step)
+        )
     for price in (ticket.limit_price, ticket.stop_price):
         if price is not None and price % rules.price_tick != 0:
-            raise OrderDenied("PRICE_TICK", price=price, tick=rules.price_tick)
+            raise OrderDenied("PRICE_TICK", after=price, expected=_multiple(rules.price_tick))
     if ticket.quantity < rules.min_quantity:
-        raise OrderDenied("QUANTITY_MINIMUM", quantity=ticket.quantity, minimum=rules.min_quantity)
+        raise OrderDenied("QUANTITY_MINIMUM", after=ticket.quantity, limit=rules.min_quantity)
     if case.notional_quote < rules.min_notional:
-        raise OrderDenied(
-            "NOTIONAL_MINIMUM", notional=case.notional_quote, minimum=rules.min_notional
-        )
+        raise OrderDenied("NOTIONAL_MINIMUM", after=case.notional_quote, limit=rules.min_notional)
+
+
+def _multiple(grid: Decimal) -> str:
+    return f"a multiple of {grid}"
 
 
 def self_match(case: Case) -> None:
@@ -138,7 +166,7 @@ def self_match(case: Case) -> None:
     A stop meets nobody when it is placed, and a stop that rests meets nobody either.
     """
     if case.facts.opposing and not case.is_stop:
-        raise OrderDenied("ORDER_SELF_MATCH", orders=case.facts.opposing)
+        raise OrderDenied("ORDER_SELF_MATCH", orders=case.facts.opposing, limit=0)
 
 
 def holding(case: Case) -> None:
@@ -155,5 +183,9 @@ def holding(case: Case) -> None:
         claimed -= case.facts.unknown_stop_quantity
     if case.ticket.quantity > held - claimed:
         raise OrderDenied(
-            "HOLDING_EXCEEDED", quantity=case.ticket.quantity, held=held, in_flight=claimed
+            "HOLDING_EXCEEDED",
+            after=case.ticket.quantity,
+            limit=held - claimed,
+            held=held,
+            in_flight=claimed,
         )

@@ -47,12 +47,13 @@ def book(case: Case) -> None:
     if not -MAX_CLOCK_AHEAD_MS <= age_ms <= MAX_BOOK_AGE_MS:
         raise OrderDenied("BOOK_STALE", age_ms=age_ms, limit_ms=MAX_BOOK_AGE_MS)
     if not case.book.bids or not case.book.asks:
-        raise OrderDenied("BOOK_EMPTY", bids=len(case.book.bids), asks=len(case.book.asks))
+        bids, asks = (len(side or ()) for side in (case.book.bids, case.book.asks))
+        raise OrderDenied("BOOK_EMPTY", bids=bids, asks=asks, expected="both")
     bid, ask = case.bid, case.ask
     if not (bid.is_finite() and ask.is_finite() and bid > 0 and ask > 0):
-        raise OrderDenied("BOOK_NUMBER", bid=bid, ask=ask)
+        raise OrderDenied("BOOK_NUMBER", bid=bid, ask=ask, expected="above 0")
     if bid >= ask:
-        raise OrderDenied("BOOK_CROSSED", bid=bid, ask=ask)
+        raise OrderDenied("BOOK_CROSSED", bid=bid, ask=ask, expected="bid below ask")
 
 
 def collar(case: Case) -> None:
@@ -68,7 +69,7 @@ def collar(case: Case) -> None:
         width = max(width, MAX_EXIT_COLLAR_PERCENT / 100)
     if case.is_stop and ticket.stop_price is not None:
         if ticket.stop_price >= case.mid:
-            raise OrderDenied("PRICE_STOP_ABOVE_MID", stop=ticket.stop_price, mid=case.mid)
+            raise OrderDenied("PRICE_STOP_ABOVE_MID", after=ticket.stop_price, limit=case.mid)
         reference = ticket.stop_price
         if case.purpose == "protect":
             width = STOP_LIMIT_OFFSET_PERCENT / 100
@@ -76,7 +77,7 @@ def collar(case: Case) -> None:
     beyond = ticket.limit_price > worst if ticket.side == "buy" else ticket.limit_price < worst
     if beyond:
         raise OrderDenied(
-            "PRICE_COLLAR", side=ticket.side, limit=ticket.limit_price, worst=worst, mid=case.mid
+            "PRICE_COLLAR", side=ticket.side, after=ticket.limit_price, limit=worst, mid=case.mid
         )
 
 
@@ -101,7 +102,7 @@ def cross_venue(case: Case) -> None:
             "PRICE_VENUES_APART",
             mid=case.mid,
             other=apart[judged],
-            apart_percent=judged,
+            apart_percent=round(judged, 4),
             limit_percent=limit,
         )
 
@@ -110,7 +111,7 @@ def spread(case: Case) -> None:
     """Nothing is bought where the best bid and ask are far apart (C06)."""
     spread_bps = 10_000 * (case.ask - case.bid) / case.mid
     if case.new_risk and spread_bps > MAX_SPREAD_BPS:
-        raise OrderDenied("BOOK_SPREAD", spread_bps=spread_bps, limit_bps=MAX_SPREAD_BPS)
+        raise OrderDenied("BOOK_SPREAD", spread_bps=round(spread_bps, 4), limit_bps=MAX_SPREAD_BPS)
 
 
 def depth(case: Case) -> None:
@@ -133,7 +134,7 @@ def room_in(book: Book, collar_bps: Decimal) -> Decimal:
     levels = [(as_decimal(price), as_decimal(quantity)) for price, quantity in book.asks]
     for price, quantity in levels:
         if not (price.is_finite() and price > 0 and quantity.is_finite() and quantity >= 0):
-            raise OrderDenied("BOOK_NUMBER", price=price, quantity=quantity)
+            raise OrderDenied("BOOK_NUMBER", price=price, quantity=quantity, expected="above 0")
     offered = sum((quantity for price, quantity in levels if price <= worst), Decimal(0))
     return offered * MAX_DEPTH_SHARE_PERCENT / 100
 
@@ -150,7 +151,9 @@ def minute_range(case: Case) -> None:
     range_percent = 100 * (max(high, case.mid) / min(low, case.mid) - 1)
     if range_percent > MAX_MINUTE_RANGE_PERCENT:
         raise OrderDenied(
-            "PRICE_RANGE", range_percent=range_percent, limit_percent=MAX_MINUTE_RANGE_PERCENT
+            "PRICE_RANGE",
+            range_percent=round(range_percent, 4),
+            limit_percent=MAX_MINUTE_RANGE_PERCENT,
         )
 
 
