@@ -154,6 +154,8 @@ class FaithfulEngine:
             processes = [process for idle in self._idle.values() for process in idle]
             self._idle.clear()
         for process in processes:
+            process.let_go()  # all at once: an interpreter takes a while to end
+        for process in processes:
             process.stop()
 
     def _bundle(self, workflow: Workflow, step: Step) -> Path:

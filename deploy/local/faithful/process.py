@@ -87,9 +87,13 @@ class StepProcess:
         self.popen.kill()
         self.popen.wait()
 
-    def stop(self) -> None:
-        """Let it end, and remove its files."""
+    def let_go(self) -> None:
+        """Tell it that nothing more will come; it ends then by itself."""
         self.connection.close()
+
+    def stop(self) -> None:
+        """Wait for its end, or bring it about, and remove its files."""
+        self.let_go()
         try:
             self.popen.wait(_STOP_S)
         except subprocess.TimeoutExpired:

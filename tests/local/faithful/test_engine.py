@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,19 @@ def test_the_time_goes_on_while_a_run_stands_still(
     result = disturbed(platform, "hold", 4, hold=lambda: virtual_clock.advance(seconds=61))
     assert result.export_of("first") == [AT_MS, AT_MS + 61_000]
     assert not result.overran
+
+
+def test_the_time_that_a_run_stands_still_does_not_end_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = start("import time\ntime.sleep(0.1)\nreturn 1", timeout_s=30)
+    run(platform)
+    read = time.perf_counter
+
+    def stand() -> None:
+        monkeypatch.setattr(time, "perf_counter", lambda: read() + 100)
+
+    assert disturbed(platform, "hold", 2, hold=stand).export_of("first") == 1
 
 
 def test_a_line_that_is_never_reached_disturbs_nothing(start: Start) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from deploy.local import events
 from deploy.local.platform import WorkflowResult
 from deploy.local.replay import Replay, ReplayOptions
+from deploy.local.schedule_faults import judgement
 from deploy.local.schedule_faults.plan import Delivery, Planned
 from deploy.local.schedule_faults.rates import FaultRates
 from deploy.local.schedule_faults.serving import FaultyServing
@@ -83,6 +85,33 @@ def bench(session: LocalSession) -> Bench:
 
 def exits(results: list[WorkflowResult]) -> list[str | None]:
     return [result.exit_reason and result.exit_reason.partition(":")[0] for result in results]
+
+
+def test_executions_of_one_event_differ_and_events_of_one_minute_too(bench: Bench) -> None:
+    def ids(**options: Any) -> tuple[str, str, str]:
+        context = events.context("test", bench.workflow, AT_MS, **options)
+        return context["id"], context["trace_id"], context["ts"]
+
+    first, again, other = ids(), ids(number=2, now_ms=AT_MS + 90_000), ids(number=2, key="other")
+    assert first[0] != again[0] and first[1] == again[1]
+    assert again[2] == "2025-05-06T00:01:30Z"
+    assert other[0] not in (first[0], again[0]) and other[1] != first[1]
+
+
+def test_a_second_delivery_is_another_execution(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    run = bench.session.platform.run_workflow
+
+    def spy(workflow: Any, event: Any, context: Any, **options: Any) -> WorkflowResult:
+        seen.append(context["id"])
+        return run(workflow, event, context, **options)
+
+    monkeypatch.setattr(bench.session.platform, "run_workflow", spy)
+    for number, doubled in enumerate(("same event after", "other event")):
+        bench.minute(number, kind="double", doubled=doubled)
+    assert len(set(seen)) == 4
 
 
 def test_a_missing_tick_runs_nothing(bench: Bench) -> None:
@@ -190,3 +219,21 @@ def test_an_interrupted_replay_leaves_no_run_that_stands_still(
         replay.run()
     assert threading.active_count() == before
     assert bench.runs() == [(0, "DONE", 1)]
+
+
+def test_the_books_are_judged_against_the_venues(
+    session: LocalSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,000 USDT less at a venue, and an order there that no intent knows."""
+    assert judgement.judge(session) == []
+    accounts = session.wire.accounts()
+    free = Decimal(accounts["kraken"]["balances"]["USDT"]["free"])
+    accounts["kraken"]["balances"]["USDT"]["free"] = f"{free - 1000}"
+    accounts["binance"]["orders"].append(
+        {"order_id": 5, "client_order_id": "tl-unknown", "side": "buy", "status": "filled",
+         "filled_quantity": "1", "created_ms": AT_MS}
+    )  # fmt: skip
+    monkeypatch.setattr(session.wire, "accounts", lambda: accounts)
+    found = judgement.judge(session)
+    assert [violation["kind"] for violation in found] == ["orphan_order", "balance_differs"]
+    assert f"kraken USDT: venue {free - 1000}, books {free}" in found[1]["what"]
