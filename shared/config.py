@@ -147,6 +147,7 @@ class Config(BaseModel):
     ] = (("BTC", Decimal(40)), ("ETH", Decimal(30)), ("SOL", Decimal(15)), (OTHERS, Decimal(15)))
     core_stop_percent: Annotated[Decimal, Field(gt=0, lt=100)] = Decimal(20)
     rebalance_band_percent: Annotated[Decimal, Field(ge=1, le=50)] = Decimal(5)
+    rebalance_min_hours: Annotated[float, Field(ge=0, le=24 * 90)] = 24
 
     # Trading parameters
     min_sharpe_ratio: Annotated[float, Field(ge=-10, le=10)] = 1.5

@@ -122,9 +122,11 @@ def best(groups: Mapping[str, metrics.TradeMetrics]) -> list[dict[str, Any]]:
 
 
 def _trades(ledger: Ledger, since: datetime) -> list[Row]:
+    """Tactical trades: the core sleeve is no strategy that a win rate could be told of."""
     return ledger.query(
         "SELECT position_id, symbol, strategy, opened_at, closed_at, pnl_quote, return_percent "
-        "FROM trades WHERE pod = %s AND closed_at > %s ORDER BY closed_at, position_id",
+        "FROM trades WHERE pod = %s AND closed_at > %s AND sleeve = 'tactical' "
+        "ORDER BY closed_at, position_id",
         (ledger.pod, since),
     )
 

@@ -71,10 +71,10 @@ def read(ledger: Ledger, cooldown_minutes: int) -> LedgerState:
 
 
 def recent_trades(ledger: Ledger) -> list[dict[str, Any]]:
-    """The last closed trades, newest first."""
+    """The last closed tactical trades, newest first."""
     rows = ledger.query(
         "SELECT symbol, strategy, return_percent, pnl_quote, close_reason FROM trades "
-        "WHERE pod = %s ORDER BY closed_at DESC LIMIT %s",
+        "WHERE pod = %s AND sleeve = 'tactical' ORDER BY closed_at DESC LIMIT %s",
         (ledger.pod, _RECENT_TRADES),
     )
     return [

@@ -47,6 +47,15 @@ def test_a_week_in_the_documents_groups(world: World) -> None:
     assert export["nextReview"] == clock.now_ms() + 3_600_000
 
 
+def test_what_the_core_sleeve_has_sold_is_no_trade_of_a_strategy(world: World) -> None:
+    before = module.analyse(world.run)["performance"]
+    core = world.closed_trade(-40, strategy="core")
+    world.ledger.execute("UPDATE positions SET sleeve = 'core' WHERE position_id = %s", (core,))
+    after = module.analyse(world.run)["performance"]
+    assert after["returns"]["pnl_quote"] == before["returns"]["pnl_quote"] == 6
+    assert after["patterns"] == before["patterns"]
+
+
 def test_it_is_stored(world: World) -> None:
     export = module.analyse(world.run)
     row = world.ledger.one("SELECT at, window_hours, metrics, applied FROM performance")

@@ -105,7 +105,7 @@ def books() -> Evidence:
                 "fills": [dict(FILL)],
             }
         },
-        parents=[{"parent_id": "p", "quantity": Decimal("0.001"), "bought_quantity": Decimal(0)}],
+        parents=[{"parent_id": "p", "quantity": Decimal("0.001"), "traded_quantity": Decimal(0)}],
         epochs=frozenset({3}),
         cost_quote=Decimal(95),
         positions=1,
@@ -169,7 +169,7 @@ def parent_bought_too_much(books: Evidence, venue: dict[str, Any]) -> Evidence:
     return replace(
         books,
         parents=[
-            {"parent_id": "p", "quantity": Decimal(1), "bought_quantity": Decimal("1.00000001")}
+            {"parent_id": "p", "quantity": Decimal(1), "traded_quantity": Decimal("1.00000001")}
         ],
     )
 

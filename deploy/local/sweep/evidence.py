@@ -33,9 +33,9 @@ def collect(
         },
         accounts=accounts,
         parents=ledger.query(
-            "SELECT p.parent_id, p.quantity, coalesce(sum(f.quantity), 0) AS bought_quantity "
+            "SELECT p.parent_id, p.quantity, coalesce(sum(f.quantity), 0) AS traded_quantity "
             "FROM parent_orders p LEFT JOIN intents i USING (parent_id) "
-            "LEFT JOIN fills f USING (intent_id) WHERE p.pod = %s AND p.side = 'buy' "
+            "LEFT JOIN fills f USING (intent_id) WHERE p.pod = %s "
             "GROUP BY p.parent_id",
             pod,
         ),

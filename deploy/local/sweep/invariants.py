@@ -11,7 +11,7 @@ Pure functions over ``Evidence``. Each violation has a kind, by which the report
 ``unresolved``       an intent without an outcome (I2)
 ``after_halt``       a buy that reached a venue after the halt was committed (I3)
 ``over_limit``       more held or paid for than a limit allows (I4)
-``over_bought``      a parent order that bought more than it was for (I2)
+``over_bought``      a parent order that bought or sold more than it was for (I2)
 ``over_filled``      an order filled beyond its quantity, or fills that do not add up to it (I7)
 ``unprotected``      something sellable is held and no stop covers it (I6)
 ``stale_epoch``      an intent written under an epoch that its workflow never had (I10)
@@ -54,7 +54,7 @@ class Evidence:
         intents: rows with client_order_id, venue, state, logical_key, side, purpose, quantity,
             parent_id, epoch, workflow epochs in ``epochs``, sent_at.
         orders, fills: rows of the ledger's tables; balances: by venue and currency.
-        parents: rows with parent_id, quantity and bought_quantity.
+        parents: rows with parent_id, quantity and traded_quantity.
         cost_quote: paid for what open positions still hold; positions: how many are open.
         halted_since: when the trading state became HALTED, if it is.
         accounts: of the venues, as the wire's control interface tells them.
@@ -175,10 +175,10 @@ def _limits(evidence: Evidence) -> Iterator[Violation]:
 
 def _parents(evidence: Evidence) -> Iterator[Violation]:
     for parent in evidence.parents:
-        if parent["bought_quantity"] > parent["quantity"]:
+        if parent["traded_quantity"] > parent["quantity"]:
             yield Violation(
                 "over_bought",
-                f"{parent['parent_id']}: {parent['bought_quantity']} of {parent['quantity']}",
+                f"{parent['parent_id']}: {parent['traded_quantity']} of {parent['quantity']}",
             )
 
 

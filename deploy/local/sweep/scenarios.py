@@ -49,6 +49,15 @@ _SEND = {
     "kraken": Site("http POST kraken /0/private/AddOrder", 1),
 }
 
+# The whole core sleeve in one symbol, and a tactical one that is too small to buy anything.
+_CORE = {
+    "CORE_SLEEVE_PERCENT": "1",
+    "CORE_WEIGHTS": "BTC:90",
+    "REBALANCE_MIN_HOURS": "0",
+    "MAX_POSITION_SIZE": "1",
+}
+_CORE_RISES = {16: 1.03, 17: 1.06, 18: 1.09, 19: 1.12}
+
 _ALL = (
     Scenario("entry", "a decision to buy, its parent, first slice and stop", models=True),
     Scenario("entry_coinbase", "the same on Coinbase alone", venues=("coinbase",)),
@@ -86,6 +95,27 @@ _ALL = (
         open_minutes=8,
         closes={8: 1.05, 9: 1.12},
         settings={"TAKE_PROFIT_PERCENT": "40", "TRAILING_ACTIVATION_PERCENT": "39"},
+    ),
+    Scenario(
+        "core_plan",
+        "the position manager finds the core sleeve off its target and plans a rebalance",
+        subject="position_manager",
+        quiet_minutes=20,
+        closes=_CORE_RISES,
+        settings=_CORE,
+    ),
+    Scenario(
+        "core_buy",
+        "the core sleeve is funded: the trading loop sends the first slice",
+        quiet_minutes=5,
+        settings=_CORE,
+    ),
+    Scenario(
+        "core_sale",
+        "the trading loop lifts a core position's stop and sells the part that is too much",
+        quiet_minutes=20,
+        closes=_CORE_RISES,
+        settings=_CORE,
     ),
     Scenario(
         "halt",

@@ -14,10 +14,6 @@ from shared.risk.core import records
 from shared.run import Run
 from shared.signals import regime
 
-REBALANCE_MIN_HOURS = 24
-"""Between two rebalances. A day is what tracking error is reckoned over, and what it costs to be
-off for a day is small beside a second round of fees and spreads."""
-
 FUNDING_RETRY_HOURS = 1  # a first funding that has bought nothing is tried again after this
 SCAN_MAX_AGE = timedelta(minutes=3)
 
@@ -62,10 +58,14 @@ def deny_unless_allowed(run: Run, *, is_live: bool) -> None:
     limits.deny_at_drawdown(run.config, standing)
 
 
-def deny_if_recent(ledger: Ledger, *, first_funding: bool) -> None:
-    """At most one rebalance in ``REBALANCE_MIN_HOURS``; a first funding waits for less."""
-    at = records.last_at(ledger)
-    hours = FUNDING_RETRY_HOURS if first_funding else REBALANCE_MIN_HOURS
+def deny_if_recent(run: Run, *, first_funding: bool) -> None:
+    """At most one rebalance in ``REBALANCE_MIN_HOURS``; a first funding waits for an hour at most.
+
+    What it costs to be off for a day is small beside a second round of fees and spreads.
+    """
+    at, hours = records.last_at(run.ledger), run.config.rebalance_min_hours
+    if first_funding:
+        hours = min(hours, FUNDING_RETRY_HOURS)
     if at is not None and clock.now() - at < timedelta(hours=hours):
         raise OrderDenied("REBALANCE_RECENT", last=clock.iso(at), minimum_hours=hours)
 

@@ -94,7 +94,7 @@ def rebalance(run: Run, desk: Desk) -> Report:
 
 def _plan_and_begin(run: Run, desk: Desk, look: Look, need: Need) -> Report:
     symbols = look.sleeve.symbols
-    conditions.deny_if_recent(run.ledger, first_funding=need.reason == "FIRST_FUNDING")
+    conditions.deny_if_recent(run, first_funding=need.reason == "FIRST_FUNDING")
     is_live = any(venue.mode == "live" for venue in desk.venues.values())
     conditions.deny_unless_allowed(run, is_live=is_live)
     conditions.deny_while_busy(run.ledger, symbols)

@@ -217,7 +217,7 @@ def test_a_symbol_without_a_price_stops_the_whole_look(funded: CoreBench) -> Non
     del venue.mids["XRP/USDT"]
     funded.ledger.execute("DELETE FROM prices WHERE symbol = 'XRP/USDT'")
     seen = venue.quotes
-    venue.quotes = lambda symbols: seen([s for s in symbols if s in venue.mids])  # type: ignore[method-assign]
+    venue.quotes = lambda symbols: seen([s for s in symbols if s in venue.mids])
     funded.minutes(5)
     assert funded.rebalancing["reason"].startswith("DATA_MISSING: prices of XRP/USDT")
 
