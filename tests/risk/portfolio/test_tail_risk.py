@@ -59,6 +59,18 @@ def test_the_weighted_volatility_is_that_of_riskmetrics() -> None:
     assert math.isclose(tail.DECAY**24, 0.94)  # RiskMetrics, of daily data
 
 
+def test_filtering_divides_by_what_was_known_before_and_multiplies_by_what_is_known_now() -> None:
+    """Of 21 values the 5 % quantile is the second smallest, as above."""
+    profits = [3.0 if hour % 5 == 0 else -1.0 - 0.1 * hour for hour in range(21)]
+    variance = sum(profit**2 for profit in profits) / 21
+    standardised = []
+    for profit in profits:
+        standardised.append(profit / math.sqrt(variance))
+        variance = 0.9 * variance + 0.1 * profit**2
+    expected = -sorted(standardised)[1] * math.sqrt(variance) * ROOT_OF_24
+    assert tail.filtered(np.array(profits), 0.9).var95_quote == pytest.approx(expected)
+
+
 def test_a_storm_raises_the_filtered_tail_before_the_history_sees_it() -> None:
     """A week at three times the volatility, after five calm ones."""
     profits = np.concatenate((normal(3, 832), 3 * normal(4, 168)))
