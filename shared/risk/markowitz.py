@@ -19,6 +19,9 @@ from shared.risk.portfolio import ledoit_wolf
 
 Array = NDArray[np.float64]
 
+REFERENCE_CAP = 0.4
+"""The most that any symbol may have in the yardstick: the largest default weight of the core."""
+
 _RIDGE = 1e-10
 """Of the mean variance, added to each: the optimum is then a single one, and moves by as little."""
 _STEPS_AN_ASSET = 50
@@ -26,7 +29,9 @@ _TOLERANCE = 1e-9
 """Of the steepest slope: what a weight must gain by leaving its bound."""
 
 
-def minimum_variance(returns: Mapping[str, Array], *, cap: float = 1.0) -> dict[str, float]:
+def minimum_variance(
+    returns: Mapping[str, Array], *, cap: float = REFERENCE_CAP
+) -> dict[str, float]:
     """The weights of least variance by symbol, from the shrunk covariance of returns.
 
     A yardstick beside real weights: means of returns are too uncertain to be among its inputs

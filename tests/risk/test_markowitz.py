@@ -95,9 +95,11 @@ def test_weights_are_within_bounds_and_no_feasible_neighbour_is_better(
 def test_minimum_variance_by_symbol_from_returns() -> None:
     generator = np.random.default_rng(11)
     returns = {"B": generator.normal(0, 0.02, 5_000), "A": generator.normal(0, 0.01, 5_000)}
-    found = markowitz.minimum_variance(returns)
+    found = markowitz.minimum_variance(returns, cap=1.0)
     assert found == pytest.approx({"A": 0.8, "B": 0.2}, abs=0.02)  # by inverse variance: 4 to 1
     assert markowitz.minimum_variance(returns, cap=0.6) == pytest.approx({"A": 0.6, "B": 0.4})
+    more = returns | {f"C{n}": generator.normal(0, 0.05, 5_000) for n in range(3)}
+    assert max(markowitz.minimum_variance(more).values()) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("cap", [0.1, 0.4, 1.0])
@@ -109,7 +111,7 @@ def test_one_symbol_takes_all_and_none_has_no_weights(cap: float) -> None:
 
 def test_perfectly_correlated_symbols_have_weights_all_the_same() -> None:
     series = np.random.default_rng(2).normal(0, 0.01, 300)
-    found = markowitz.minimum_variance({"A": series, "B": series, "C": 2 * series})
+    found = markowitz.minimum_variance({"A": series, "B": series, "C": 2 * series}, cap=1.0)
     assert sum(found.values()) == pytest.approx(1)
     assert found["A"] == pytest.approx(found["B"]) == pytest.approx(0.5, abs=0.01)
 
