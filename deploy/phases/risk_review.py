@@ -30,7 +30,7 @@ _TOO_LARGE = """
 SELECT p.parent_id, sum(f.price * f.quantity) AS bought, r.size_quote
 FROM fills f JOIN intents i USING (intent_id) JOIN parent_orders p USING (parent_id)
 JOIN risk_checks r ON r.decision_id = p.decision_id
-WHERE f.pod = %(pod)s AND i.purpose = 'entry' AND i.side = 'buy'
+WHERE f.pod = %(pod)s AND i.purpose = 'entry' AND f.side = 'buy'
   AND p.created_at > %(since)s AND p.created_at <= %(until)s
 GROUP BY p.parent_id, r.size_quote
 HAVING sum(f.price * f.quantity) > r.size_quote * (1 + %(room)s / 100)
