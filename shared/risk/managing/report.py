@@ -18,6 +18,9 @@ from shared.run import Export, Run
 if TYPE_CHECKING:
     from shared.execution.desk import Desk
 
+BOOK_FROM_QUOTE = Decimal(1_000)
+"""From this notional on the best bid alone is no promise, and the venue is asked for its book."""
+
 
 def portfolio(run: Run, desk: Desk, held: list[Position], holdings: Holdings) -> Export:
     """The summary of ``position_manager``; what is not known is null and named in ``missing``."""
@@ -25,7 +28,13 @@ def portfolio(run: Run, desk: Desk, held: list[Position], holdings: Holdings) ->
     missing: list[str] = []
     rows = [
         _row(position, quotes.get(position.symbol))
-        | _sold_now(desk, position, holdings.of(position.position_id), missing)
+        | _sold_now(
+            desk,
+            position,
+            quotes.get(position.symbol),
+            holdings.of(position.position_id),
+            missing,
+        )
         | {"naked_seconds": naked.seconds(run.ledger, position.position_id)}
         for position in held
     ]
@@ -70,26 +79,43 @@ def proceeds(book: Book, quantity: Decimal) -> Decimal | None:
     return None
 
 
-def _sold_now(desk: Desk, position: Position, holdings: list[Row], missing: list[str]) -> Export:
-    """The profit after selling everything where it is held, into the bids, with the taker's fee."""
+def _sold_now(
+    desk: Desk,
+    position: Position,
+    quote: Quote | None,
+    holdings: list[Row],
+    missing: list[str],
+) -> Export:
+    """The profit after selling everything where it is held, with the taker's fee."""
     brought = position.quote_flow
     for holding in holdings:
-        venue_name = holding["venue"]
         try:
-            venue = desk.venues[venue_name]
-            sold = proceeds(venue.book(position.symbol), holding["quantity"])
-            fee = venue.rules(position.symbol).taker_fee_bps / 10_000
-        except KeyError:
-            missing.append(f"{position.symbol}: {venue_name} is not configured")
-            return {"pnl_sold_now_quote": None}
+            brought += _brought(desk, position.symbol, quote, holding)
         except VenueUnavailable as error:
             missing.append(f"{position.symbol}: {error}")
             return {"pnl_sold_now_quote": None}
-        if sold is None:
-            missing.append(f"{position.symbol}: {venue_name} shows fewer bids than are held")
-            return {"pnl_sold_now_quote": None}
-        brought += sold * (1 - fee)
     return {"pnl_sold_now_quote": float(brought)}
+
+
+def _brought(desk: Desk, symbol: str, quote: Quote | None, holding: Row) -> Decimal:
+    """What one venue's part would bring: a small one at the bid, a large one into the book.
+
+    Raises:
+        VenueUnavailable: the venue tells no fee or no book, or its book shows too few bids.
+    """
+    name, quantity = holding["venue"], holding["quantity"]
+    venue = desk.venues.get(name)
+    if venue is None:
+        raise VenueUnavailable(f"{name} is not configured")
+    keeps = 1 - venue.rules(symbol).taker_fee_bps / 10_000
+    if quote is not None:
+        at_the_bid: Decimal = quantity * Decimal(repr(float(quote.bid)))
+        if at_the_bid < BOOK_FROM_QUOTE:
+            return at_the_bid * keeps
+    sold = proceeds(venue.book(symbol), quantity)
+    if sold is None:
+        raise VenueUnavailable(f"{name} shows fewer bids than are held")
+    return sold * keeps
 
 
 def _row(position: Position, quote: Quote | None) -> Export:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shared import clock
+from shared.errors import VenueUnavailable
 from shared.execution.exits.protecting import Protection
 from shared.execution.reconciling.findings import Reconciliation
 from shared.execution.types import MarketRules, OrderResult
@@ -39,7 +40,9 @@ class BenchVenue:
         return rules(self.name, symbol)
 
     def book(self, symbol: str) -> Book:
-        quote = self._desk.prices[symbol]
+        quote = self._desk.prices.get(symbol)
+        if quote is None:
+            raise VenueUnavailable(f"{self.name}: {symbol}: no book")
         return Book(symbol, ((quote.bid, 1000.0),), ((quote.ask, 1000.0),), clock.now_ms())
 
 

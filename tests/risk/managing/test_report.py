@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.market.types import Book, Quote
 from shared.risk import manage as manager
+from shared.risk.managing import report
 from shared.risk.managing.report import proceeds
 from shared.run import Export
 from tests.conftest import VirtualClock
@@ -21,6 +22,7 @@ from tests.risk.world import BTC, ETH, World, dec, make_run, quote
 def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> BenchDesk:
     world.configure(MAX_POSITION_SIZE="20")
     made = BenchDesk(world)
+    monkeypatch.setattr(report, "BOOK_FROM_QUOTE", Decimal(1))
     monkeypatch.setattr("shared.execution.desk.Desk.open", lambda run: made)
     monkeypatch.setattr("shared.market.candles.candle_store.window", lambda *arguments: None)
     return made
@@ -63,6 +65,30 @@ def test_what_the_book_does_not_show_is_not_made_up(world: World, desk: BenchDes
     assert told["positions"][0]["pnl_sold_now_quote"] is None
     assert told["missing"] == ["BTC/USDT: binance shows fewer bids than are held"]
     assert told["pnl_mid_quote"] is not None
+
+
+@pytest.mark.parametrize(("from_quote", "asked", "sold"), [(101, 0, 100), (100, 1, 90)])
+def test_a_small_holding_asks_for_no_book(
+    world: World,
+    desk: BenchDesk,
+    monkeypatch: pytest.MonkeyPatch,
+    from_quote: int,
+    asked: int,
+    sold: int,
+) -> None:
+    monkeypatch.setattr(report, "BOOK_FROM_QUOTE", Decimal(from_quote))
+    world.fill(world.position(), 1)
+    desk.prices[BTC] = quote(100)
+    books: list[str] = []
+
+    def book(symbol: str) -> Book:
+        books.append(symbol)
+        return Book(symbol, ((90.0, 9.0),), ((101.0, 1.0),), 0)
+
+    desk.venues["binance"].book = book
+    (row,) = portfolio(world)["positions"]
+    assert len(books) == asked
+    assert row["pnl_sold_now_quote"] == pytest.approx(-100 + sold * 0.999)
 
 
 def test_each_venue_is_sold_into_its_own_book(world: World, desk: BenchDesk) -> None:
