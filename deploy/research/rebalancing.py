@@ -65,7 +65,7 @@ def measure(
         Decimal(str(cost_bps)), Decimal(str(cost_bps)), Decimal("5.5"), Decimal(5), Decimal("0.01")
     )
     size = float(EQUITY_QUOTE * SHARE_PERCENT / 100)
-    held, cash = shares * size / prices[:, 0], float(EQUITY_QUOTE) - shares.sum() * size
+    held, cash = shares * size / prices[:, 0], float(EQUITY_QUOTE) - float(shares.sum()) * size
     band, last = float(settings.rebalance_band_percent) / 100, -_WAIT_HOURS
     rebalances = trades = 0
     turnover = cost = squares = 0.0
@@ -84,7 +84,7 @@ def measure(
                 wanted,
             ),
             dict.fromkeys(names, market),
-            cash_quote=Decimal(repr(cash)),
+            cash_quote=Decimal(repr(float(cash))),
             band_percent=settings.rebalance_band_percent,
             to_target=False,
             inner_share=Decimal(str(inner_share)),
