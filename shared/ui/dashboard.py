@@ -14,7 +14,7 @@ from shared import VERSION, clock
 from shared.config import Config
 from shared.ledger import arming, parameters, state
 from shared.ledger.connection import Ledger, Row
-from shared.ui import activity, execution, money
+from shared.ui import activity, core, execution, money
 
 Model = dict[str, Any]
 
@@ -59,6 +59,7 @@ def _read(ledger: Ledger, settings: Config, at: datetime) -> Model:
         "trades": trades[:12],
         "strategies": money.by_strategy(trades, _weights(ledger)),
         "risk": money.risk(ledger, settings, equity, positions),
+        "core": core.weights(ledger, settings, equity["equity_quote"], positions),
         "execution_24h": execution.day(ledger, at),
         "execution_7d": execution.week(ledger, at - timedelta(days=CHART_DAYS), at),
         "market": activity.market(ledger, at),

@@ -195,7 +195,7 @@ def risk(
     return {
         "exposure_quote": known,
         "exposure_percent": None if known is None else _percent(known, total),
-        "positions": len(positions),
+        "positions": len(tactical),
         "max_positions": settings.max_positions,
         "largest_position_quote": largest,
         "max_position_quote": _smaller(
