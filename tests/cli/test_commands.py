@@ -14,7 +14,7 @@ from deploy.cli.main import main
 from deploy.local.servers import EmbeddedServers
 from shared import clock, config
 from shared.errors import ConfigurationError
-from shared.ledger import connection, migrate, runs, state
+from shared.ledger import connection, migrate, runs, state, throttles
 from shared.ledger.connection import Ledger
 from tests import ledger_seed as seed
 
@@ -72,6 +72,32 @@ def test_rearm_ends_a_halt_and_is_recorded(database: str, capsys: Any) -> None:
     assert [row["reason"] for row in kinds] == ["news", "looked into it"]
     assert main(["rearm", "--reason", "again"]) == 0
     assert "ACTIVE already" in capsys.readouterr().out
+
+
+def test_rearm_frees_throttled_strategies_when_it_is_asked_to(
+    database: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    throttles.trip(reopened(database), "BTC/USDT", "momentum", "REPEATED_ENTRIES: before=10")
+    main(["halt", "--reason", "news"])
+    capsys.readouterr()
+
+    assert main(["rearm", "--throttles", "--reason", "it was a loop, mended"]) == 0
+    assert capsys.readouterr().out == "momentum may buy BTC/USDT again.\n"
+    ledger = reopened(database)
+    assert throttles.tripped(ledger) == []
+    assert state.read(ledger).state == "HALTED"  # the halt is another matter
+    row = ledger.one("SELECT reenabled_by, reason FROM throttles")
+    assert row == {"reenabled_by": "person:ada", "reason": "it was a loop, mended"}
+
+    assert main(["rearm", "--throttles", "--reason", "again", "--json"]) == 0
+    assert printed(capsys) == {"reenabled": []}
+    throttles.trip(reopened(database), "ETH/USDT", "breakout", "REPEATED_ENTRIES: before=10")
+    assert main(["rearm", "--reason", "looked into it"]) == 0
+    out = capsys.readouterr().out
+    assert "Trading is ACTIVE." in out
+    assert "Still throttled: breakout in ETH/USDT" in out
+    assert len(throttles.tripped(reopened(database))) == 1
 
 
 def test_status_for_a_person(database: str, capsys: Any) -> None:

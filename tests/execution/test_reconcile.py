@@ -8,6 +8,7 @@ from execution_bench import Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared import clock
 from shared.execution import fills
 from shared.ledger import state
 
@@ -31,6 +32,21 @@ def test_a_difference_of_a_cent_is_reported_and_stops_entries(bench: Bench) -> N
     assert venue.sent == []
     titles = bench.ledger.query("SELECT title FROM alerts")
     assert titles == [{"title": "binance: USDT differs from the ledger by -0.01"}]
+
+
+def test_the_run_remembers_which_venues_it_found_equal(bench: Bench) -> None:
+    """The gate lets nothing be bought on the others."""
+    desk = bench.desk()
+    desk._run.compared_at.clear()
+    desk.reconcile(compare_accounts=False)
+    assert desk._run.compared_at == {}
+    desk.reconcile()
+    assert desk._run.compared_at == {"binance": clock.now()}
+    later = bench.desk()
+    later._run.compared_at.clear()
+    bench.venues["binance"].account["USDT"] -= 1
+    later.reconcile()
+    assert later._run.compared_at == {}
 
 
 def test_a_venue_that_does_not_answer_stops_entries(bench: Bench) -> None:

@@ -106,7 +106,9 @@ def test_venues_that_may_win_are_read_side_by_side(make_bench: Callable[..., Ben
     assert sent(binance, *others) == [Decimal("0.2"), Decimal("0.4"), Decimal("0.295")]
 
 
-@pytest.mark.parametrize("trouble", ["no cash", "no quote", "blocked", "no rules", "failing"])
+@pytest.mark.parametrize(
+    "trouble", ["no cash", "no quote", "blocked", "no rules", "failing", "closed"]
+)
 def test_a_venue_that_is_not_fit_takes_nothing(
     make_bench: Callable[..., Bench], trouble: str
 ) -> None:
@@ -128,9 +130,34 @@ def test_a_venue_that_is_not_fit_takes_nothing(
         best.rules = _no_rules  # type: ignore[method-assign]
     if trouble == "failing":
         calls(bench, desk._run.run_id, failures=3, of=3)
+    if trouble == "closed":
+        told = best.rules
+        best.rules = lambda symbol: replace(told(symbol), is_open=False)  # type: ignore[method-assign]
     desk.work()
     assert sent(best, backup) == [0, WHOLE]
     assert seen == []
+
+
+def test_a_thin_book_gives_a_quarter_and_the_others_serve(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """Of the 2 that binance offers within the collar, a little less than 0.5 at the limit price."""
+    best = shows(ScriptedVenue("binance"), (100.05, 2.0))
+    backup = shows(ScriptedVenue("kraken"), (100.2, 1000.0))
+    bench = make_bench(best, backup)
+    results = entered(bench).work()
+    assert [result.outcome for result in results] == ["FILLED", "FILLED"]
+    here, there = sent(best, backup)
+    assert Decimal("0.49") <= here <= Decimal("0.5")
+    assert here + there == WHOLE
+
+
+def test_a_book_of_impossible_numbers_offers_nothing(make_bench: Callable[..., Bench]) -> None:
+    best = shows(ScriptedVenue("binance"), (100.05, float("nan")))
+    backup = ScriptedVenue("kraken", mid="100.2")
+    bench = make_bench(best, backup)
+    entered(bench).work()
+    assert sent(best, backup) == [0, WHOLE]
 
 
 def test_a_block_that_is_over_keeps_nobody_out(bench: Bench) -> None:

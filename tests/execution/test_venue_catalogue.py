@@ -128,3 +128,20 @@ def _like_ccxt(listing: Listing, client: Any) -> Any:
         return known if known and not reload else listing._load()
 
     return load_markets
+
+
+@pytest.mark.parametrize(("told", "is_open"), [(True, True), (False, False), (None, False)])
+def test_a_market_is_open_where_the_venue_says_so(told: bool | None, is_open: bool) -> None:
+    market = {
+        "symbol": BTC,
+        "active": told,
+        "precision": {"price": 0.01, "amount": 0.001},
+        "limits": {"amount": {"min": 0.001}, "cost": {"min": 5}},
+        "taker": 0.001,
+        "maker": 0.001,
+    }
+    client = SimpleNamespace(markets={BTC: market})
+    catalogue = Catalogue("kraken", client, (BTC,), Cache(None, "test", CallLog()))
+    assert catalogue.rules(BTC).is_open is is_open
+    del market["active"]
+    assert not catalogue.rules(BTC).is_open

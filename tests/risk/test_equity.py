@@ -77,6 +77,17 @@ def test_drawdown_and_losses(world: World) -> None:
     assert found.day_loss_quote == 1_100  # the row of 23 hours ago is the last before midnight
 
 
+def test_the_loss_of_a_week_counts_from_its_first_equity(world: World) -> None:
+    week = timedelta(days=7)
+    for ago, value in ((week + timedelta(seconds=1), 15_000), (week, 12_000), (week / 2, 13_000)):
+        world.equity(value, at=world.now() - ago)
+    world.equity(11_000)
+    assert standing(world).week_start_quote == 12_000
+    assert standing(world).week_loss_quote == 1_000
+    world.transfer("binance", "USDT", 500, at=world.now() - timedelta(days=1))
+    assert standing(world).week_loss_quote == 1_500  # 500 of what is there were paid in
+
+
 def test_money_paid_in_or_out_is_neither_profit_nor_loss(world: World) -> None:
     world.equity(10_000, at=world.now() - timedelta(hours=3))
     world.transfer("binance", "USDT", 5_000, at=world.now() - timedelta(hours=2))

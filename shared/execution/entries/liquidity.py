@@ -124,16 +124,17 @@ class Liquidity:
 
     def _book(self, found: Candidate) -> Book | None:
         try:
-            return found.venue.book(self._symbol)
+            book = found.venue.book(self._symbol)
+            self._room_quote(book)
         except VenueUnavailable:
             return None  # nothing was sent: the other venues serve; counted in the call log
+        except OrderDenied:
+            return None  # made of numbers that are none: the gate would refuse it
+        return book
 
     def _room_quote(self, book: Book) -> Decimal:
-        """What an order may spend at most; at its limit price that is a little less than room."""
-        try:
-            return room_in(book, self._collar_bps) * Decimal(str(book.asks[0][0]))
-        except OrderDenied:
-            return Decimal(0)  # a book of impossible numbers offers nothing
+        """What an order may spend at most; at its limit price that buys a little less."""
+        return room_in(book, self._collar_bps) * Decimal(str(book.asks[0][0]))
 
 
 def candidates_for_buying(run: Run, venues: Mapping[str, Venue], symbol: str) -> list[Candidate]:
