@@ -54,22 +54,25 @@ def checks(
 
 
 def began_at(ledger: Ledger) -> datetime | None:
-    """When the present stage began: when a person raised it, or the first arming of all."""
+    """Since when the present stage could trade: its raising, or the first arming after it."""
     since = stages.in_force(ledger).since
+    if since is not None and _was_armed(ledger, since):
+        return since
     row = ledger.one(
-        "SELECT min(armed_at) AS at FROM arm_tokens WHERE pod = %s AND armed_at >= "
-        "coalesce(%s, '-infinity')",
+        "SELECT min(armed_at) AS at FROM arm_tokens WHERE pod = %s "
+        "AND armed_at >= coalesce(%s::timestamptz, '-infinity')",
         (ledger.pod, since),
     )
-    first: datetime | None = None if row is None else row["at"]
-    if since is None or first is not None:
-        return first
-    armed = ledger.one(
-        "SELECT 1 AS armed FROM arm_tokens WHERE pod = %s AND expires_at > %s "
-        "AND (revoked_at IS NULL OR revoked_at > %s)",
-        (ledger.pod, since, since),
+    return None if row is None else row["at"]
+
+
+def _was_armed(ledger: Ledger, at: datetime) -> bool:
+    row = ledger.one(
+        "SELECT 1 AS armed FROM arm_tokens WHERE pod = %(pod)s AND armed_at <= %(at)s "
+        "AND expires_at > %(at)s AND (revoked_at IS NULL OR revoked_at > %(at)s)",
+        {"pod": ledger.pod, "at": at},
     )
-    return None if armed is None else since
+    return row is not None
 
 
 def _phases_before(ledger: Ledger) -> Check:
