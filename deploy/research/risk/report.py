@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.research.risk import verdict
-from deploy.research.risk.backtest import JUDGED, Result, Score
+from deploy.research.risk.backtest import JUDGED, LARGEST, Result, Score
 from deploy.research.risk.coverage import Test
 from deploy.research.risk.plan import Stretch
 from shared import clock
@@ -71,7 +71,7 @@ def _lines(result: Result, command: str) -> Iterator[str]:
             yield from _stretch(result.scores[stretch.name])
     if result.choices:
         yield from _choices(result)
-    yield from _limits()
+    yield from _limits(result)
 
 
 def _stretch(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
@@ -135,14 +135,18 @@ def _choices(result: Result) -> Iterator[str]:
         )
 
 
-def _limits() -> Iterator[str]:
+def _limits(result: Result) -> Iterator[str]:
     yield ""
     yield "## What this does not show"
     yield ""
-    yield (
-        "- Half a year expects nine breaches of a portfolio: only a VaR that is wrong by far is "
-        "rejected. Six portfolios of one market are not six samples."
-    )
+    last = result.stretches[-1]
+    for by_method in list(result.scores[last.name].values())[:1]:
+        seen = by_method[LARGEST].coverage
+        yield (
+            f"- Days {last.name} are {seen.days}, of which {seen.expected:.0f} should break a "
+            "VaR: with so few, only one that is wrong by far is rejected."
+        )
+    yield f"- {len(result.portfolios)} portfolios of one market are not as many samples."
     yield (
         "- Holdings are held for a day without stops. The pod's stops cut losses, and gaps "
         "through them are sized for elsewhere."

@@ -90,6 +90,9 @@ def test_a_forecast_is_what_the_gate_would_have_said_and_knows_no_future(
     cut = {name: _until(market[name], begin_ms) for name in weights}
     expected = portfolio.tail_risk(weights, portfolio.aligned_returns(cut))
     found = backtest.forecast(whole)
+    for name, loss in expected.by_method.items():
+        assert found.var95[name][number] == pytest.approx(loss.var95_quote, rel=1e-12)
+        assert found.cvar95[name][number] == pytest.approx(loss.cvar95_quote, rel=1e-12)
     assert found.var95["largest"][number] == pytest.approx(expected.var95_quote, rel=1e-12)
     assert found.cvar95["largest"][number] == pytest.approx(expected.cvar95_quote, rel=1e-12)
     assert begin_ms % DAY_MS == 0
