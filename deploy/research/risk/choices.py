@@ -30,13 +30,16 @@ class Choice:
 
     def var95(self, profits: Array) -> float:
         """The 24-hour VaR that this choice gives at the end of hourly profits."""
+        return _at_horizon(self.horizon, self.scaled(profits))
+
+    def scaled(self, profits: Array) -> Array:
+        """The newest profits at the volatility of now, or as they were without a filter."""
         window = profits[-self.window_hours :]
-        if self.daily_decay is not None:
-            volatility = tail.ewma_volatility(window, self.daily_decay ** (1 / HORIZON_HOURS))
-            window = window / volatility[:-1] * volatility[-1]
-        if self.horizon == "square root":
-            return tail.historical(window).var95_quote
-        return max(0.0, -float(np.quantile(summed(window), tail.TAIL)))
+        if self.daily_decay is None:
+            return window
+        volatility = tail.ewma_volatility(window, self.daily_decay ** (1 / HORIZON_HOURS))
+        found: Array = window / volatility[:-1] * volatility[-1]
+        return found
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,16 @@ def measure(portfolios: Mapping[str, Days], until_ms: int) -> list[Measured]:
             continue
         profit = days.profit[chosen_on]
         windows = [days.window(int(day), max(WINDOWS)) @ days.values for day in chosen_on]
-        for choice in losses:
-            var = np.array([choice.var95(window) for window in windows])
-            losses[choice].append(quantile_loss(profit, var))
-            rates[choice].append(float((profit < -var).mean()))
+        for by_root in (choice for choice in losses if choice.horizon == HORIZONS[0]):
+            scaled = [by_root.scaled(window) for window in windows]  # the same for both horizons
+            for horizon in HORIZONS:
+                choice = Choice(horizon, by_root.window_hours, by_root.daily_decay)
+                var = np.array([_at_horizon(horizon, profits) for profits in scaled])
+                losses[choice].append(quantile_loss(profit, var))
+                rates[choice].append(float((profit < -var).mean()))
     plain = np.array(losses[PLAINEST])
+    if not len(plain):  # no portfolio has days that early
+        return []
     measured = [
         Measured(
             choice,
@@ -86,9 +94,14 @@ def measure(portfolios: Mapping[str, Days], until_ms: int) -> list[Measured]:
             largest_rate=max(rates[choice]),
         )
         for choice in losses
-        if len(plain)
     ]
     return sorted(measured, key=lambda one: one.relative_loss)
+
+
+def _at_horizon(horizon: str, profits: Array) -> float:
+    if horizon == HORIZONS[0]:
+        return tail.historical(profits).var95_quote
+    return max(0.0, -float(np.quantile(summed(profits), tail.TAIL)))
 
 
 def summed(profits: Array) -> Array:
