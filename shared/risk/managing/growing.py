@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PYRAMID_PERCENT = Decimal(5)
 AVERAGE_DOWN_PERCENT = Decimal(-2)
-WIDER_THAN_PERCENT = Decimal(2)  # a stop as near as this is due where averaging down would begin
 
 
 def pyramid(run: Run, desk: Desk, position: Position, quote: Quote) -> Action | None:
@@ -46,12 +45,12 @@ def pyramid(run: Run, desk: Desk, position: Position, quote: Quote) -> Action | 
 def average_down(run: Run, desk: Desk, position: Position, quote: Quote) -> Action | None:
     """Add below -2 %, once, under the same stop, within the risk of a full-size position.
 
-    Only where the stop lies further than 2 % below the entry, the bid is still nearer to the entry
-    than to the stop, and hourly momentum is known and not lost. Beyond the middle the market has
-    told more against the entry than is left to be told by the stop, and what is added there has
-    less room than the noise that it has just come through.
+    Only while the bid is nearer to the entry than to the stop, so never under a stop that lies 4 %
+    below the entry or nearer, and with hourly momentum known and not lost. Beyond the middle the
+    market has told more against the entry than is left to be told by the stop, and what is added
+    there has less room than the noise that it has just come through.
     """
-    if not run.config.average_down or not _is_early_in_a_wide_stop(position, _exact(quote.bid)):
+    if not run.config.average_down or not _is_little_under_water(position, _exact(quote.bid)):
         return None
     if not _may_grow(run, position, without=("pyramid", "average_down")):
         return None
@@ -77,12 +76,11 @@ def full_size_quote(run: Run) -> Decimal:
     return min(run.config.max_position_size, share)
 
 
-def _is_early_in_a_wide_stop(position: Position, bid: Decimal) -> bool:
-    entry, stop = position.average_entry_price, position.stop_price
+def _is_little_under_water(position: Position, bid: Decimal) -> bool:
+    entry = position.average_entry_price
     if entry is None or gain_percent(position, bid) >= AVERAGE_DOWN_PERCENT:
         return False
-    is_wide = 100 * (entry - stop) / entry > WIDER_THAN_PERCENT
-    return is_wide and entry - bid < bid - stop
+    return entry - bid < bid - position.stop_price
 
 
 def _may_grow(run: Run, position: Position, *, without: tuple[str, ...]) -> bool:
