@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.cli.main import main
+from deploy.local.servers import PROJECT
 
 USAGE = {
     "runs": 60, "seconds_p50": 0.41, "seconds_p99": 1.2, "seconds_max": 4.0, "peak_mib": 180.3,
@@ -67,3 +68,22 @@ def test_what_is_no_report(
         path.write_text(text)
     assert main(["cost", "--from-run", str(path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_measurement_of_the_project_is_48_hours_within_its_limits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``reports/faithful.json``: two days of bundles in processes of 256 MiB, none failed."""
+    report = json.loads((PROJECT / "reports" / "faithful.json").read_text())
+    assert report["failed_runs"] == 0 and report["ledger_matches_venue"]
+    assert report["runs"] == {
+        "circuit_breaker": 2880,
+        "performance_analyzer": 48,
+        "position_manager": 576,
+        "trading_loop": 2880,
+    }
+    assert main(["cost", "--json"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert document["credits_a_day"]["every 1 min"]["256 MiB"] == document["floor_a_day"] == 3192
+    fits = [w["by_memory"]["256 MiB"]["fits"] for w in document["workflows"].values()]
+    assert fits == [True] * 4
