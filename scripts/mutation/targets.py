@@ -10,10 +10,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 GATE_TESTS = (
     "tests/risk/test_gate.py",
+    "tests/risk/test_gate_conduct.py",
+    "tests/risk/test_gate_facts.py",
+    "tests/risk/test_gate_limits.py",
+    "tests/risk/test_gate_market.py",
     "tests/risk/test_gate_money.py",
     "tests/risk/test_gate_orders.py",
-    "tests/risk/test_gate_limits.py",
-    "tests/risk/test_gate_facts.py",
+    "tests/risk/test_denials.py",
+    "tests/risk/test_tiers.py",
 )
 SEND_TESTS = ("tests/execution/test_intents.py", "tests/execution/test_outcome_of_sends.py")
 RESOLVE_TESTS = (
@@ -52,6 +56,7 @@ TARGETS = (
         for name in ("case", "order", "prices", "money", "conduct")
     ),
     Target("shared/risk/facts.py", GATE_TESTS),
+    Target("shared/risk/lately.py", GATE_TESTS),
     Target("shared/risk/limits.py", GATE_TESTS),
     Target("shared/execution/intents.py", (*SEND_TESTS, *RESOLVE_TESTS)),
     Target("shared/execution/sending.py", SEND_TESTS),

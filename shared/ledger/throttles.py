@@ -7,6 +7,7 @@ repeated executions a system is disabled until a designated member of staff enab
 from __future__ import annotations
 
 from shared import clock
+from shared.errors import OrderDenied
 from shared.ledger import alerts, events
 from shared.ledger.connection import Ledger, Row
 
@@ -50,6 +51,22 @@ def tripped(ledger: Ledger) -> list[Row]:
         "WHERE pod = %s AND reenabled_at IS NULL ORDER BY tripped_at, throttle_id",
         (ledger.pod,),
     )
+
+
+def deny(ledger: Ledger, symbol: str, strategy: str | None) -> None:
+    """Refuse what the gate would refuse, before anything is planned.
+
+    Raises:
+        OrderDenied: ``STRATEGY_THROTTLED``.
+    """
+    for row in tripped(ledger):
+        if (row["symbol"], row["strategy"]) == (symbol, strategy):
+            raise OrderDenied(
+                "STRATEGY_THROTTLED",
+                symbol=symbol,
+                strategy=strategy,
+                since=clock.iso(row["tripped_at"]),
+            )
 
 
 def reenable(ledger: Ledger, *, reason: str, by: str) -> list[Row]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from shared import clock
 from shared.errors import DataUnavailable, OrderDenied
-from shared.ledger import equity, parameters, state
+from shared.ledger import equity, parameters, state, throttles
 from shared.ledger.connection import json
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
@@ -109,7 +109,9 @@ def _buy(run: Run, decision: Decision) -> Answer:
         lambda: _deny_unless_active(trading),
         lambda: _deny_unless_traded(run, symbol),
         lambda: limits.deny_at_daily_loss(run.config, standing),
+        lambda: limits.deny_at_weekly_loss(run.config, standing),
         lambda: limits.deny_at_drawdown(run.config, standing),
+        lambda: throttles.deny(run.ledger, symbol, decision["strategy"]),
         lambda: _deny_beyond_positions(run, symbol),
     )
     if refused:

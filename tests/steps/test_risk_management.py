@@ -11,7 +11,7 @@ import pytest
 
 from shared import clock
 from shared.errors import LeaseLost
-from shared.ledger import state
+from shared.ledger import state, throttles
 from shared.ledger.connection import Ledger
 from shared.market import packing
 from shared.market.candles import candle_store
@@ -210,7 +210,17 @@ def test_every_reason_of_a_refusal_is_named(world: World, hours: Any) -> None:
     world.equity(10_000)
     world.configure(MAX_POSITIONS="1")
     world.position(ETH)
-    assert codes(decide(world)) == ["LOSS_DAILY", "DRAWDOWN_LIMIT", "POSITION_COUNT"]
+    assert codes(decide(world)) == [
+        "LOSS_DAILY", "LOSS_WEEKLY", "DRAWDOWN_LIMIT", "POSITION_COUNT",
+    ]  # fmt: skip
+
+
+def test_a_throttled_strategy_is_refused_before_anything_is_planned(
+    world: World, hours: Any
+) -> None:
+    throttles.trip(world.ledger, BTC, "momentum", "test")
+    assert codes(decide(world, strategy="momentum")) == ["STRATEGY_THROTTLED"]
+    assert "STRATEGY_THROTTLED" not in codes(decide(world, strategy="breakout"))
 
 
 def test_a_held_symbol_is_not_bought_again(world: World, hours: Any) -> None:
