@@ -77,8 +77,8 @@ def of_choices(result: Result) -> list[str]:
         f"Least quantile loss: {best.choice.horizon}, {best.choice.window_hours:,} hours, decay "
         f"{decay} ({best.relative_loss:.4f}). In use: square root, {WINDOW_HOURS:,} hours, decay "
         f"{used.choice.daily_decay:g} a day ({used.relative_loss:.4f}).",
-        f"The square root of {HORIZON_HOURS} had the smaller loss in {worse} of {len(pairs)} pairs "
-        f"of window and decay; overlapping sums of {HORIZON_HOURS} hours in the others.",
+        f"The square root of {HORIZON_HOURS} had a smaller loss than overlapping sums of "
+        f"{HORIZON_HOURS} hours in {worse} of {len(pairs)} pairs of window and decay.",
     ]
 
 
