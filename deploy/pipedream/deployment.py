@@ -19,7 +19,7 @@ from deploy.pipedream.build import Build
 from deploy.pipedream.rest import PipedreamApi
 from deploy.pipedream.synced import Change, Clone, GitFailed, Target
 from shared.errors import ConfigurationError, TradingLoopError
-from shared.ledger import state
+from shared.ledger import pods, state
 from shared.ledger.connection import Ledger
 
 STARTED_FIRST = ("circuit_breaker", "kill_switch", "dashboard")
@@ -146,6 +146,13 @@ class Deployment:
     def deactivate(self) -> None:
         """Switch everything off: the loop first, the breaker last."""
         self._switch(tuple(reversed(start_order(self._project))), active=False)
+
+    def pods_beside(self) -> list[str]:
+        """The pods whose copies a push of the originals leaves as they are."""
+        if self._ledger is None or self._pod is not None:
+            return []
+        present = pods.of_base(self._ledger, self._ledger.pod)
+        return [pod.pod for pod in present if pod.removed_at is None]
 
     def _targets(self) -> dict[str, Target]:
         return self._clone.targets(self._project, self._pod)

@@ -110,9 +110,18 @@ def test_a_pod_is_cloned_deployed_switched_on_and_taken_out_of_service(
     assert {place.stand_in.active[workflow_id] for workflow_id in made.values()} == {True}
     others = set(place.stand_in.workflow_ids.values()) - set(made.values())
     assert not any(place.stand_in.active.get(workflow_id) for workflow_id in others)
-    assert main(["deploy", "check", "--clone", str(place.clone)]) == 1  # the originals run on
-
+    original = ["--clone", str(place.clone)]
+    assert main(["deploy", "check", *original]) == 1  # the originals run on
     capsys.readouterr()
+    assert main(["deploy", "rollback", *original, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["deploy", "rollback", *of_alpha, "--json"]) == 0
+    (only,) = json.loads(capsys.readouterr().out)
+    assert main(["deploy", "rollback", only["build"], *of_alpha]) == 0
+    capsys.readouterr()
+    assert main(["deploy", "push", *original]) == 0
+    assert "pod alpha still runs other code" in capsys.readouterr().err
+
     assert pod("alpha", "--remove") == 0
     told = capsys.readouterr().err.splitlines()
     assert (told[0], told[-1]) == ("trading_loop: off", "circuit_breaker: off")
@@ -245,6 +254,31 @@ def test_the_capital_of_a_live_pod_is_taken_from_the_base(place: Place) -> None:
     assert totals == {"test": 700, "alpha": 300}
     found = pods.named(place.ledger, "alpha")
     assert found is not None and found.may_trade_live
+
+
+def test_the_runs_of_a_removed_pod_end_even_where_pipedream_is_down(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pod(*ALPHA) == 0
+    place.stand_in.failures = {("PUT", "/v1/workflows"): [401]}
+    assert pod("alpha", "--remove") == 1
+    found = pods.named(place.ledger, "alpha")
+    assert found is not None and found.removed_at is not None
+    assert pod("alpha", "--remove") == 0  # again, until all are off
+
+
+def test_the_trading_of_the_pod_is_held_while_its_code_changes(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pod(*ALPHA) == 0
+    made = place.workflows_of("alpha")
+    place.stand_in.broken = {made["trading_loop"]}
+    of_alpha = ["--clone", str(place.clone), "--pod", "alpha", "--timeout", "0"]
+    assert main(["deploy", "push", *of_alpha]) == 1
+    assert "trading_loop/market_scanner" in capsys.readouterr().err
+    assert state.read(place.ledger.of_pod("alpha")).state == "REDUCING"
+    assert state.read(place.ledger).state == "ACTIVE"
+    assert main(["deploy", "push", "--clone", str(place.clone), "--pod", "nobody"]) == 2
 
 
 def test_a_pod_that_holds_something_stays(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

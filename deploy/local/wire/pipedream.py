@@ -121,6 +121,7 @@ class StandIn:
         commit_as_pipedream(work, f"Create {name}")
         self.workflow_ids[name.replace("-", "_")] = made
         self.crons[name.replace("-", "_")] = _cron_of(body)
+        self._deployed(made)
         if self.lost_answers:
             self.lost_answers -= 1
             return web.json_response({"error": "planned"}, status=500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from deploy.cli import deployments, output
 
@@ -30,8 +31,11 @@ def handler(args: argparse.Namespace) -> int:
 
     with deployments.opened(args) as deployment:
         plan = deployment.push(build.build(manifest.load(PROJECT)), timeout_s=args.timeout)
+        others = deployment.pods_beside()
     if args.json:
         output.print_json(plans.as_json(plan))
     else:
         plans.show(plan)
+    for pod in others:
+        print(f"pod {pod} still runs other code: deploy push --pod {pod}", file=sys.stderr)
     return 0
