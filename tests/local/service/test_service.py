@@ -132,7 +132,7 @@ class Running:
         self.process.stdout.close()
 
 
-def until(holds: Any, what: str, running: Running, seconds: float = 60) -> Any:
+def until(holds: Any, what: str, running: Running, seconds: float = 180) -> Any:
     """Wait for what another process does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -179,7 +179,7 @@ def _watch(
     address = f"http://127.0.0.1:{port}"
     until(lambda: running.lines or running.process.poll() is not None, "a line", running)
     ledger = until(lambda: _ledger(url), "a migrated ledger", running)
-    runs = until(lambda: _ended(ledger), "a run of each workflow", running, 90)
+    runs = until(lambda: _ended(ledger), "a run of each workflow", running)
     assert {run["workflow"] for run in runs} == SCHEDULED
     failed = [run for run in runs if run["status"] != "DONE"]
     assert not failed, failed
@@ -189,15 +189,15 @@ def _watch(
     assert capital is not None and capital["n"] == 10_000
     assert any("on binance, coinbase, kraken and trades on paper" in line for line in running.lines)
 
-    assert requests.get(f"{address}/dashboard", timeout=20).status_code == 200
+    assert requests.get(f"{address}/dashboard", timeout=60).status_code == 200
     with _database_gone(servers, name):
-        assert requests.get(f"{address}/dashboard", timeout=20).status_code == 503
-    assert requests.get(f"{address}/dashboard", timeout=20).status_code == 200
+        assert requests.get(f"{address}/dashboard", timeout=60).status_code == 503
+    assert requests.get(f"{address}/dashboard", timeout=60).status_code == 200
 
     wrong, right = ({"Authorization": f"Bearer {word}"} for word in ("wrong", token))
     pull = {"action": "halt", "reason": "a test"}
-    refused = requests.post(f"{address}/kill_switch", headers=wrong, json=pull, timeout=20)
-    pulled = requests.post(f"{address}/kill_switch", headers=right, json=pull, timeout=20)
+    refused = requests.post(f"{address}/kill_switch", headers=wrong, json=pull, timeout=60)
+    pulled = requests.post(f"{address}/kill_switch", headers=right, json=pull, timeout=60)
     assert (refused.status_code, pulled.status_code) == (401, 200)
     connection.close_all()
     state = connection.connect(url, "main").one("SELECT state FROM trading_state")
