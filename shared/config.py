@@ -131,6 +131,7 @@ class Config(BaseModel):
     position_size_percent: Percent = Decimal(2)
     daily_loss_percent: Percent = Decimal(5)
     max_weekly_loss_percent: Percent = Decimal(10)
+    max_venue_exposure_percent: Percent = Decimal(50)
     correlation_limit: Ratio = 0.7
     kelly_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     # Share of equity that a paper pod may spend on a trade whose odds nobody has measured yet

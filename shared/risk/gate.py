@@ -38,6 +38,7 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     money.position_share,
     money.gross,
     money.core_weight,
+    money.venue_exposure,
     money.position_count,
     money.equity_age,
     money.daily_loss,

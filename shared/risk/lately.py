@@ -34,6 +34,13 @@ applied AS MATERIALIZED (
     GROUP BY 1, 3
 )
 SELECT market.*, sent.*, (SELECT strategy FROM own) AS strategy,
+    (SELECT coalesce(sum(h.quantity * coalesce(
+        (SELECT max((q.bid + q.ask) / 2) FROM prices q
+         WHERE q.pod = p.pod AND q.symbol = p.symbol AND q.at > %(now)s - interval '10 minutes'),
+        (SELECT sum(f.price * f.quantity) / sum(f.quantity) FROM fills f
+         WHERE f.position_id = p.position_id AND f.side = 'buy'))), 0)
+     FROM positions p JOIN position_holdings h USING (position_id)
+     WHERE p.pod = %(pod)s AND p.closed_at IS NULL AND h.venue = %(venue)s) AS venue_held_quote,
     (SELECT tripped_at FROM throttles
      WHERE pod = %(pod)s AND symbol = %(symbol)s AND strategy = (SELECT strategy FROM own)
        AND reenabled_at IS NULL) AS throttled_at,
@@ -73,6 +80,8 @@ class Lately:
         low_1m, high_1m: of the last closed minute, on the venue whose candles the scan has.
         volume_24h_quote: traded in 24 h on the order's venue, or where that is not known on the
             venue that traded least of those that are.
+        venue_held_quote: all open positions on the order's venue, at their newest price of ten
+            minutes, or at what they cost.
         trades_last_day: orders of all symbols but protective stops; ``symbol_`` of the order's.
         strategy: the one that the order's position follows.
         repeated_entries: how often in a row that strategy has been carried out in the symbol,
@@ -83,6 +92,7 @@ class Lately:
     low_1m: Decimal | None
     high_1m: Decimal | None
     volume_24h_quote: Decimal | None
+    venue_held_quote: Decimal
     trades_last_day: int
     symbol_trades_last_day: int
     symbol_trades_last_hour: int

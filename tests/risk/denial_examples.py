@@ -89,6 +89,7 @@ EXAMPLES: dict[str, Callable[[], OrderDenied | None]] = {
     "POSITION_SHARE": of(settings={"position_size_percent": dec("0.4")}),
     "POSITION_COUNT": of(other_positions=5),
     "EXPOSURE_GROSS": of(others_held_quote=dec("450.01")),
+    "EXPOSURE_VENUE": of(venue_held_quote=dec("4950.01")),
     "CORE_WEIGHT": of(**CORE, symbol_pending_buy_quote=dec(2_000)),
     "CORE_SLEEVE": of(**CORE, others_held_quote=dec(2_500)),
     "STAGE_EXPOSURE": staged(others_held_quote=dec(1_000)),

@@ -54,6 +54,20 @@ def core_weight(case: Case) -> None:
         raise OrderDenied("CORE_SLEEVE", after=case.sleeve_exposure_quote, limit=widest)
 
 
+def venue_exposure(case: Case) -> None:
+    """What is held and under way on one venue stays within its share of the equity (C07).
+
+    A venue may stop answering, or paying out, with all that is on it.
+    """
+    if not case.new_risk:
+        return
+    before = case.lately.venue_held_quote + case.facts.venue_pending_buy_quote
+    after = before + case.notional_quote
+    limit = case.worth_quote * case.config.max_venue_exposure_percent / 100
+    if after > limit:
+        raise OrderDenied("EXPOSURE_VENUE", venue=case.ticket.venue, after=after, limit=limit)
+
+
 def position_count(case: Case) -> None:
     """The order's own tactical position is within MAX_POSITIONS (C07)."""
     if not case.new_tactical_risk:
