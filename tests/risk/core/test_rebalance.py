@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from shared.execution.desk import Desk
 from shared.ledger import state
 from shared.ledger.connection import Ledger
+from shared.risk import context, manage
 from tests.conftest import VirtualClock
 from tests.risk.core.core_bench import CoreBench
 
@@ -235,6 +237,68 @@ def test_a_halt_in_the_middle_ends_it_and_buys_no_more(funded: CoreBench) -> Non
     assert [(p["state"], p["ended_reason"]) for p in parents] == [
         ("CANCELLED", "trading is HALTED")
     ]
+    funded.agree()
+
+
+def test_a_repeat_of_the_run_plans_and_orders_nothing_twice(bench: CoreBench) -> None:
+    bench.minutes(5)
+    parents = bench.ledger.query("SELECT parent_id FROM parent_orders ORDER BY parent_id")
+    assert len(parents) == 4
+    repeated = manage.manage(bench.run("position_manager"))
+    assert repeated["rebalanced"] == 0
+    assert repeated["rebalancing"]["reason"].startswith("BUYING: FIRST_FUNDING")
+    assert bench.ledger.query("SELECT parent_id FROM parent_orders ORDER BY parent_id") == parents
+    assert bench.states() == [("BUYING", "FIRST_FUNDING")]
+
+
+class Death(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_death_within_the_plan_leaves_nothing_and_the_next_run_plans_anew(
+    bench: CoreBench, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    entered: list[Any] = []
+    enter = Desk.enter
+
+    def dying(desk: Desk, order: Any) -> str:
+        if len(entered) == after:
+            raise Death
+        entered.append(order)
+        return enter(desk, order)
+
+    monkeypatch.setattr(Desk, "enter", dying)
+    with pytest.raises(Death):
+        bench.minutes(5)
+    assert bench.states() == []
+    assert bench.ledger.query("SELECT * FROM parent_orders") == []
+    assert bench.ledger.query("SELECT * FROM positions") == []
+    monkeypatch.undo()
+    monkeypatch.setattr("shared.execution.desk.Desk.open", lambda run: Desk(run, bench.venues))
+    monkeypatch.setattr(context, "hourly_candles", bench._hourly)
+    bench.minutes(15)
+    assert bench.states() == [("DONE", "FIRST_FUNDING")]
+    assert bench.worth("BTC") == pytest.approx(800, rel=0.012)
+    bench.agree()
+
+
+@pytest.mark.parametrize("outcome", ["lose answer", "lose request", "reject"])
+def test_whatever_becomes_of_a_sale_no_more_is_sold_than_was_planned(
+    funded: CoreBench, outcome: str
+) -> None:
+    funded.move(BTC=1_300)
+    before = funded.worth("BTC")
+    funded.minutes(4)
+    funded.venues["binance"].next_submit = outcome  # the first order of the rebalance is its sale
+    funded.minutes(20)
+    planned = funded.ledger.one(
+        "SELECT quantity FROM parent_orders WHERE side = 'sell' AND parent_id LIKE 'rebalance:%%'"
+    )
+    assert planned is not None
+    sold = (before - funded.worth("BTC")) / 1_300
+    assert sold <= float(planned["quantity"])
+    assert sold == pytest.approx(float(planned["quantity"]), rel=0.4) or outcome == "lose request"
     funded.agree()
 
 
