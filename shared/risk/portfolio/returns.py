@@ -19,7 +19,7 @@ WINDOW_HOURS = 1_000
 """The newest returns that are looked at: six weeks. Chosen with ``DECAY``, see ``tail``."""
 MINIMUM_RETURNS = 120
 """Five days of hours: six observations beyond the 95 % quantile. With no more than these, one day
-in 14 instead of one in 20 broke the historical VaR of the years 2018 to 2024."""
+in 15 instead of one in 20 broke the historical VaR of the years 2018 to 2024."""
 
 
 def aligned_returns(candles: Mapping[str, Candles]) -> dict[str, Array]:
