@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -112,13 +112,38 @@ def exposure(run: Run, closes: dict[str, Candles]) -> Exposure:
 
 def cash_quote(run: Run) -> Decimal:
     """The quote currency on all venues, less a margin for fees; execution splits it as it can."""
-    row = run.ledger.one(
-        "SELECT sum(greatest(amount, 0)) AS amount FROM balances WHERE pod = %s AND currency = %s",
+    return sum(cash_by_venue(run).values(), Decimal(0))
+
+
+def cash_by_venue(run: Run) -> dict[str, Decimal]:
+    """The quote currency on each venue, less a margin for fees and the collar.
+
+    Raises:
+        DataUnavailable: no venue has any.
+    """
+    rows = run.ledger.query(
+        "SELECT venue, greatest(amount, 0) AS amount FROM balances "
+        "WHERE pod = %s AND currency = %s",
         (run.ledger.pod, run.config.quote_currency),
     )
-    if row is None or row["amount"] is None:
+    if not rows:
         raise DataUnavailable(f"balances: expected {run.config.quote_currency}, found none")
-    return Decimal(row["amount"]) * _CASH_MARGIN
+    return {row["venue"]: row["amount"] * _CASH_MARGIN for row in rows}
+
+
+def held_by_venue(run: Run, prices: Mapping[str, float]) -> dict[str, Decimal]:
+    """What open positions of both sleeves are worth on each venue, in quote currency."""
+    rows = run.ledger.query(
+        "SELECT h.venue, p.symbol, sum(h.quantity) AS quantity "
+        "FROM positions p JOIN position_holdings h USING (position_id) "
+        "WHERE p.pod = %s AND p.closed_at IS NULL GROUP BY h.venue, p.symbol",
+        (run.ledger.pod,),
+    )
+    held: dict[str, Decimal] = {}
+    for row in rows:
+        worth = row["quantity"] * Decimal(repr(prices[row["symbol"]]))
+        held[row["venue"]] = held.get(row["venue"], Decimal(0)) + worth
+    return held
 
 
 def book_depth_quote(run: Run, symbol: str) -> Decimal:

@@ -154,6 +154,8 @@ def test_without_an_edge_paper_probes_and_live_does_not(world: World, hours: Any
         ({}, {"MAX_POSITION_SIZE": "900"}, "LIMIT_POSITION_SHARE", 200.0),  # 2 % of 10,000
         ({"depth": {"bid": 500.0, "ask": 900.0}}, {}, "LIMIT_BOOK_DEPTH", 50.0),
         ({}, {"MAX_DAILY_LOSS": "3"}, "LIMIT_GAP", 50.0),  # 3 at three stops of 2 %
+        ({}, {"MAX_VENUE_EXPOSURE_PERCENT": "0.4"}, "LIMIT_VENUES", 40.0),  # all is on binance
+        ({}, {"MAX_POSITIONS": "1", "MAX_POSITION_SIZE": "70"}, "LIMIT_POSITION_SIZE", 70.0),
         ({"size": 0.1}, {"KELLY_FRACTION": "0.05"}, "SCALE_DECISION_SIZE", None),
     ],
 )
@@ -172,6 +174,31 @@ def test_the_answer_says_which_cap_binds(
     assert export["adjustments"][bound_by]["after"] == pytest.approx(export["size"], abs=0.01)
     if size is not None:
         assert export["size"] == size
+
+
+@pytest.mark.parametrize(
+    ("held", "bound_by", "size"),
+    [("0", "LIMIT_STAGE_POSITION", 100.0), ("0.6", "LIMIT_STAGE_EXPOSURE", 40.0)],
+)
+def test_the_first_live_stage_bounds_sizes(
+    world: World, hours: Any, held: str, bound_by: str, size: float
+) -> None:
+    """$100 together and 1 % of 10,000 a position, whatever the configuration allows."""
+    world.configure(ENABLE_LIVE_TRADING="true", MAX_POSITION_SIZE="900", POSITION_SIZE_PERCENT="9")
+    if held != "0":
+        world.fill(world.position(ETH), held, symbol=ETH)
+    export = decide(world)
+    assert export["approved"], export["reasoning"]
+    assert (export["metrics"]["size_bound_by"], export["size"]) == (bound_by, size)
+
+
+def test_what_lies_on_a_venue_takes_room_there(world: World, hours: Any) -> None:
+    world.configure(MAX_VENUE_EXPOSURE_PERCENT="1.2")
+    world.fill(world.position(ETH), "0.8", symbol=ETH)  # 80 of 120 on binance
+    assert decide(world)["adjustments"]["LIMIT_VENUES"]["after"] == 40.0
+    world.transfer("kraken", "USDT", 30)
+    # 1.2 % of 10,030 less 80, and 30 on the other venue, less the margin for fees
+    assert decide(world)["size"] == pytest.approx(120.36 - 80 + 30 * 0.99, abs=0.01)
 
 
 def test_open_positions_take_room_from_the_days_gap(world: World, hours: Any) -> None:
