@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 
-REFERENCE_VOLATILITY_PERCENT = 60.0  # annualised; above it sizes shrink in proportion
+from shared.risk.exits import REFERENCE_VOLATILITY_PERCENT
+
 _CENT = Decimal("0.01")
 
 
