@@ -121,7 +121,8 @@ def _pod_of(ledger: Ledger, pd: Any, workflow: str | None) -> Pod | None:
             raise ConfigurationError(
                 f"workflow {context['workflow_id']}: it is called {context['workflow_name']!r}, as "
                 f"a copy of {workflow} for a pod, and the ledger knows it as no pod's: expected "
-                f"it to be made by `trading-loop deploy pod`. It would trade as {ledger.pod}"
+                f"it to be made by `trading-loop deploy pod`, or another name. It would trade as "
+                f"{ledger.pod}"
             )
     return pod
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from deploy.local.accounts import equal_shares
 from deploy.local.manifest import Project, Workflow
-from deploy.pipedream import template
+from deploy.pipedream import pod_capital, template
 from deploy.pipedream.deployment import start_order
 from deploy.pipedream.rest import ApiError, PipedreamApi
 from deploy.pipedream.template import Ids
 from shared import clock, config, instance
 from shared.config import Config
 from shared.errors import ConfigurationError
-from shared.ledger import events, pods, transfers
+from shared.ledger import events, pods
 from shared.ledger.connection import Ledger, json
 from shared.ledger.pods import Pod
 
@@ -81,10 +79,40 @@ class PodMaker:
             return False
         with self._ledger.transaction():
             self._insert(wish)
-            self._fund(wish, settings)
+            shared = wish.may_trade_live or settings.trading_mode == "simulated"
+            pod_capital.fund(
+                self._ledger, wish.name, settings, shared=shared, booked_by=self._person
+            )
             detail = {"pod": wish.name, "by": self._person, "settings": dict(wish.settings)}
             events.record(self._ledger, "POD_MADE", detail)
         return True
+
+    def change(self, wish: Wish) -> None:
+        """Give a pod that is there other settings; its runs have them from the next minute on.
+
+        Raises:
+            ConfigurationError: there is no such pod, a setting is wrong, or its capital or whether
+                it may trade live would change: money is moved by ``trading-loop transfer``, and
+                what is paper stays paper.
+        """
+        self._validated(wish)
+        present = pods.named(self._ledger, wish.name)
+        if present is None or present.removed_at is not None or present.base != self._ledger.pod:
+            raise ConfigurationError(f"pod: expected one of {self._ledger.pod}, was {wish.name!r}")
+        fixed = (present.settings["CAPITAL_QUOTE"], present.may_trade_live)
+        asked = (wish.settings["CAPITAL_QUOTE"], wish.may_trade_live)
+        if asked != fixed:
+            raise ConfigurationError(
+                f"pod {wish.name}: expected the capital and the way that it has, {fixed}, "
+                f"was {asked}"
+            )
+        with self._ledger.transaction():
+            self._ledger.execute(
+                "UPDATE pods SET settings = %s WHERE pod = %s",
+                (json(dict(wish.settings)), wish.name),
+            )
+            detail = {"pod": wish.name, "by": self._person, "settings": dict(wish.settings)}
+            events.record(self._ledger, "POD_CHANGED", detail | {"before": dict(present.settings)})
 
     def clone(self, pod: str, ids: Mapping[str, Ids]) -> dict[str, str]:
         """Make every workflow of the pod that is not made yet; returns all of their ids.
@@ -195,31 +223,6 @@ class PodMaker:
             "INSERT INTO trading_state (pod, since) VALUES (%s, %s) ON CONFLICT DO NOTHING",
             (wish.name, clock.now()),
         )
-
-    def _fund(self, wish: Wish, settings: Config) -> None:
-        """Give the pod its capital: on paper new money, else a part of the base pod's cash.
-
-        Pods share the accounts of their project, so that the sum over them must stay.
-        """
-        shared = wish.may_trade_live or settings.trading_mode == "simulated"
-        own, currency = self._ledger.of_pod(wish.name), settings.quote_currency
-        shares = equal_shares(settings.capital_quote, settings.venues, currency)
-        for venue, amounts in shares.items():
-            amount = amounts[currency]
-            if shared:
-                self._take(venue, currency, amount, wish.name)
-            note = f"capital of pod {wish.name}"
-            transfers.book(own, venue, currency, amount, note=note, booked_by=self._person)
-
-    def _take(self, venue: str, currency: str, amount: Decimal, pod: str) -> None:
-        held = transfers.total(self._ledger, venue, currency)
-        if held < amount:
-            raise ConfigurationError(
-                f"--capital: {venue}: expected at most {held:f} {currency}, which pod "
-                f"{self._ledger.pod} has there, was {amount:f}"
-            )
-        note = f"capital of pod {pod}"
-        transfers.book(self._ledger, venue, currency, -amount, note=note, booked_by=self._person)
 
     def _made(self, pod: str) -> dict[str, str | None]:
         rows = self._ledger.query(

@@ -256,6 +256,27 @@ def test_the_capital_of_a_live_pod_is_taken_from_the_base(place: Place) -> None:
     assert found is not None and found.may_trade_live
 
 
+def test_settings_are_changed_and_neither_money_nor_the_way(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["alpha", "--capital", "900", "--change", "--universe"]
+    assert pod(*own, "SOL") == 2  # there is no such pod yet
+    assert pod(*ALPHA, "--parameters", "MAX_POSITIONS=3") == 0
+    assert pod(*own, "SOL", "--parameters", "MAX_POSITIONS=4") == 0
+    found = pods.named(place.ledger, "alpha")
+    assert found is not None
+    expected = {"CAPITAL_QUOTE": "900", "SYMBOLS": "SOL", "MAX_POSITIONS": "4"}
+    assert found.settings == expected
+    for wrong in (["SOL", "--may-trade-live"], ["SOL", "--parameters", "MAX_POSITIONS=0"]):
+        assert pod(*own, *wrong) == 2
+    assert pod("alpha", "--capital", "901", "--change", "--universe", "SOL") == 2
+    assert "expected the capital and the way that it has" in capsys.readouterr().err
+    found = pods.named(place.ledger, "alpha")
+    assert found is not None and found.settings == expected
+    kinds = [row["kind"] for row in place.ledger.query("SELECT kind FROM events")]
+    assert kinds.count("POD_CHANGED") == 1
+
+
 def test_the_runs_of_a_removed_pod_end_even_where_pipedream_is_down(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

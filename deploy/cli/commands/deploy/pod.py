@@ -57,6 +57,9 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--not-made", action="append", default=[], metavar="WORKFLOW",
         help="the UI shows no such workflow: ask for it again",
     )  # fmt: skip
+    parser.add_argument(
+        "--change", action="store_true", help="give a pod that is there these settings"
+    )
     parser.add_argument("--remove", action="store_true", help="switch its workflows off for good")
     output.add_json_option(parser)
     parser.set_defaults(handler=handler)
@@ -69,6 +72,9 @@ def handler(args: argparse.Namespace) -> int:
             maker.remove(args.name)
             return 0
         wish = _wish(args)
+        if args.change:
+            maker.change(wish)
+            return 0
         ids = _ids(args, api)
         new = maker.register(wish)
         for workflow, found in _pairs("--made", args.made).items():
