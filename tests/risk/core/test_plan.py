@@ -94,6 +94,17 @@ def test_a_buy_is_paid_for_by_the_cheapest_of_what_is_above_its_target() -> None
     assert traded(make(sleeve(**(ON_TARGET | held)), cash=100)) == [("buy", "SOL", 50)]
 
 
+@pytest.mark.parametrize(("dear", "cheap"), [("BTC", "ETH"), ("ETH", "BTC")])
+def test_of_several_that_are_sold_the_cheapest_pays_for_more(dear: str, cheap: str) -> None:
+    """Both are sold by 50 in any case; the buy of 140 asks for 40 more and the fees."""
+    costs = {dear: replace(CHEAP, sell_cost_bps=Decimal(30))}
+    values = ON_TARGET | {"BTC": 900, "ETH": 700, "SOL": 110}
+    found = {symbol: quote for _, symbol, quote in traded(make(sleeve(**values), 0, markets=costs))}
+    assert found[dear] == 50
+    assert found["SOL"] == 140
+    assert found[cheap] == pytest.approx(90, abs=0.6)
+
+
 def test_what_cannot_be_paid_for_is_named() -> None:
     found = make(sleeve(), cash=850, to_target=True)
     assert traded(found)[0] == ("buy", "BTC", 800)
