@@ -71,6 +71,11 @@ def test_a_run_that_has_not_begun_yet_buys_nothing(ahead_ms: int, code: str | No
     assert verdict(case("exit", **began)) is None
 
 
+def test_a_run_of_the_future_tells_by_how_much() -> None:
+    ahead = {"run_started_at": NOW + timedelta(seconds=2)}
+    assert str(denial(case(**ahead))) == "RUN_TIME: after_ms=-2000, limit_ms=-1000"
+
+
 # What the ledger tells of the last day -----------------------------------------------------------
 
 
