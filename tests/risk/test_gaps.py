@@ -30,6 +30,7 @@ def standing(now: str, day_start: str, rolling_start: str) -> Standing:
         high_water_quote=WORTH,
         day_start_quote=Decimal(day_start),
         rolling_start_quote=Decimal(rolling_start),
+        week_start_quote=WORTH,
     )
 
 
@@ -68,7 +69,7 @@ def test_what_a_day_still_lets_gap(
 
 
 def test_before_any_equity_the_capital_stands_for_it() -> None:
-    assert cap(Standing(WORTH, None, None, None, None, None)) == pytest.approx(
+    assert cap(Standing(WORTH, None, None, None, None, None, None)) == pytest.approx(
         Decimal("833.33"), abs=Decimal("0.01")
     )
 

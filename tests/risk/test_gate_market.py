@@ -45,6 +45,7 @@ def test_a_wide_spread_tells_its_width() -> None:
         (((100.01, 1.0), (100.51, 9.0)), "BOOK_DEPTH"),
         (((100.01, 2.0), (100.02, float("nan"))), "BOOK_NUMBER"),
         (((100.01, 2.0), (float("inf"), 1.0)), "BOOK_NUMBER"),
+        (((100.01, 2.0), (0.0, 1.0)), "BOOK_NUMBER"),
         (((100.01, 2.0), (100.02, -1.0)), "BOOK_NUMBER"),
         (((100.01, 0.0),), "BOOK_DEPTH"),
     ],
@@ -92,6 +93,7 @@ def test_an_order_is_a_thousandth_of_a_day_at_most(volume: str | None, code: str
         (None, "100", "PRICE_RANGE_UNKNOWN"),
         ("100", None, "PRICE_RANGE_UNKNOWN"),
         ("0", "100", "MARKET_NUMBER"),
+        ("100", "0", "MARKET_NUMBER"),
     ],
 )
 def test_nothing_is_bought_in_a_minute_that_moves(

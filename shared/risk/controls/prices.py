@@ -92,11 +92,13 @@ def cross_venue(case: Case) -> None:
     others = case.facts.other_venue_mids or []
     if case.new_risk and not others and case.expects_second_source:
         raise OrderDenied("PRICE_ONE_SOURCE", symbol=case.ticket.symbol, sources=1, expected=2)
+    if not others:
+        return
     for other in others:
         _deny_unless_positive("other_venue_mids", other)
     limit = MAX_DEVIATION_PERCENT[0 if case.new_risk else 1]
     apart = {100 * abs(case.mid - other) / other: other for other in others}
-    judged = (max(apart) if case.new_risk else min(apart)) if apart else Decimal(0)
+    judged = max(apart) if case.new_risk else min(apart)
     if judged > limit:
         raise OrderDenied(
             "PRICE_VENUES_APART",
