@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from shared import cache, calls, clock, config
+from shared.errors import VenueUnavailable
 from shared.execution.desk import Desk
 from shared.ledger import leases, positions, runs
 from shared.ledger.connection import Ledger, json
@@ -34,6 +35,8 @@ class ManyMarkets(ScriptedVenue):
         self.mids = {f"{base}/USDT": Decimal(price) for base, price in PRICES.items()}
 
     def book(self, symbol: str, depth: int = 50) -> Book:
+        if symbol not in self.mids:
+            raise VenueUnavailable(f"{self.name}: {symbol}: BadSymbol")
         self.mid = self.mids[symbol]
         return super().book(symbol, depth)
 
