@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from shared.ledger import arming
-from shared.risk import gate, limits
+from shared.risk.controls import conduct
 from tests.risk.denial_examples import EXAMPLES
 
-PROJECT = Path(gate.__file__).parents[2]
+PROJECT = Path(__file__).resolve().parents[2]
 ROW = re.compile(
     r"\| `(?P<code>[A-Z_]+)` \| `(?P<example>.+?)` \| (?P<meaning>.+?) \| (?P<do>.+?) \|$"
 )
@@ -29,7 +29,7 @@ def codes_raised() -> set[str]:
     """The codes in the sources through which an order passes."""
     modules = sorted((PROJECT / "shared/risk/controls").glob("*.py"))
     found = set()
-    for path in [*modules, Path(limits.__file__)]:
+    for path in [*modules, PROJECT / "shared/risk/limits.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "OrderDenied":
                 found |= _codes(node.args[0])
@@ -40,7 +40,7 @@ def _codes(argument: ast.expr) -> set[str]:
     if isinstance(argument, ast.Constant):
         return {str(argument.value)}
     if isinstance(argument, ast.Name):
-        return {str(vars(gate.conduct)[argument.id])}
+        return {str(vars(conduct)[argument.id])}
     assert ast.unparse(argument) == "f'STATE_{trading.state}'"
     return {"STATE_REDUCING"}
 
