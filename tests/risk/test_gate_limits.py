@@ -228,7 +228,14 @@ def test_equity_is_ten_minutes_old_at_most(age_ms: int, code: str | None) -> Non
 
 @pytest.mark.parametrize("window", ["day_start_quote", "rolling_start_quote"])
 @pytest.mark.parametrize(
-    ("start", "code"), [("10049.99", None), ("10050", "LOSS_DAILY"), (None, "LOSS_UNKNOWN")]
+    ("start", "code"),
+    [
+        ("10049.99", None),
+        ("10050", "LOSS_DAILY"),
+        (None, "LOSS_UNKNOWN"),
+        ("0", "LOSS_UNKNOWN"),
+        ("1", None),
+    ],
 )
 def test_the_loss_of_either_window(window: str, start: str | None, code: str | None) -> None:
     changes = {window: None if start is None else dec(start), "high_water_quote": dec(10_050)}

@@ -77,6 +77,13 @@ def test_the_loss_of_a_week(start: str | None, code: str | None) -> None:
     assert verdict(case("exit", **week)) is None
 
 
+def test_a_weekly_loss_of_exactly_its_limit_is_at_it() -> None:
+    nine = dict.fromkeys(("equity_quote", "day_start_quote", "rolling_start_quote"), dec(9_000))
+    at_it = case(**nine, high_water_quote=dec(9_500), week_start_quote=dec(10_000))
+    assert verdict(at_it) == "LOSS_WEEKLY"
+    assert verdict(case(week_start_quote=dec(1))) is None
+
+
 def test_the_weekly_limit_is_a_setting() -> None:
     settings = {"max_weekly_loss_percent": Decimal(3)}
     assert verdict(case(week_start_quote=dec("10309.27"), settings=settings)) is None
