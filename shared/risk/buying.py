@@ -14,9 +14,10 @@ from shared.errors import OrderDenied
 from shared.ledger import equity, parameters, state, throttles
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
-from shared.risk import caps, context, exits, kelly, limits, measures, portfolio, probe, sizing
+from shared.risk import context, exits, limits, measures, portfolio
 from shared.risk.answer import Answer, Decision, price_of
 from shared.risk.exits import EntryExits
+from shared.risk.staking import caps, kelly, probe, sizing
 from shared.run import Run
 
 

@@ -14,8 +14,8 @@ from shared.ledger.positions import Position
 from shared.market import packing
 from shared.market.candles import candle_store
 from shared.market.types import Candles
-from shared.risk.kelly import History
 from shared.risk.portfolio import MINIMUM_RETURNS
+from shared.risk.staking.kelly import History
 from shared.run import Run
 
 _HISTORY = timedelta(days=90)

@@ -15,11 +15,11 @@ from shared.execution.types import OrderResult
 from shared.ledger import events, positions
 from shared.ledger.positions import Position
 from shared.market.types import Quote
-from shared.risk import adjustments, looks
+from shared.risk import looks
 from shared.risk.core.rebalance import rebalance
 from shared.risk.exit_rules import decide_exit
 from shared.risk.looks import Look
-from shared.risk.managing import growing, report, troubles
+from shared.risk.managing import adjustments, growing, report, troubles
 from shared.risk.managing.holdings import Holdings
 from shared.risk.managing.troubles import Trouble
 from shared.run import Export, Run

@@ -12,10 +12,11 @@ import numpy as np
 from shared import clock
 from shared.analysis import metrics as ratios
 from shared.ledger import equity
-from shared.risk import markowitz, portfolio
+from shared.risk import portfolio
 from shared.risk.context import Exposure
-from shared.risk.kelly import Odds
-from shared.risk.sizing import Stake
+from shared.risk.portfolio import markowitz
+from shared.risk.staking.kelly import Odds
+from shared.risk.staking.sizing import Stake
 from shared.run import Export, Run
 
 _PERFORMANCE_WINDOW = timedelta(hours=168)

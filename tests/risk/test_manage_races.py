@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.errors import DataUnavailable
-from shared.risk import adjustments, manage
+from shared.risk import manage
+from shared.risk.managing import adjustments
 
 
 def test_a_position_closed_since_it_was_read_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

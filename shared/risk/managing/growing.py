@@ -17,9 +17,10 @@ from shared.ledger import equity, state
 from shared.ledger.equity import Standing
 from shared.ledger.positions import Position
 from shared.market.types import Quote
-from shared.risk import adjustments, looks
-from shared.risk.adjustments import Action, action, gain_percent, market_rules
+from shared.risk import looks
+from shared.risk.managing import adjustments
 from shared.risk.managing.additions import Addition, Terms, plan_average_down, plan_pyramid
+from shared.risk.managing.adjustments import Action, action, gain_percent, market_rules
 from shared.run import Run
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from shared.errors import DataUnavailable, LedgerUnavailable, OrderDenied, VenueUnavailable
 from shared.execution.types import MarketRules
 from shared.ledger import state
-from shared.risk import adjustments
 from shared.risk import manage as manager
+from shared.risk.managing import adjustments
 from shared.run import Export
 from tests.conftest import VirtualClock
 from tests.risk.managing.minute_bench import BenchDesk, BenchVenue

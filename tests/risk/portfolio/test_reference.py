@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from shared.analysis import metrics
-from shared.risk import markowitz
-from shared.risk.portfolio import tail
+from shared.risk.portfolio import markowitz, tail
 
 REFERENCE: dict[str, Any] = json.loads(
     (Path(__file__).parent / "reference.json").read_text(encoding="utf-8")

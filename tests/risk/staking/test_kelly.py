@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import config
-from shared.risk import kelly, probe
-from shared.risk.kelly import History
+from shared.risk.staking import kelly, probe
+from shared.risk.staking.kelly import History
 
 NOTHING = History(0, 0, None, None)
 SETTINGS = config.load({})

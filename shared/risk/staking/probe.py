@@ -11,7 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from shared.config import Config
-from shared.risk.kelly import Odds
+from shared.risk.staking.kelly import Odds
 
 PROBE_TRADES = 100
 """By then the deviation of the win probability is under 0.05, a quarter of it the prior's."""

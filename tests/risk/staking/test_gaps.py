@@ -14,7 +14,7 @@ from shared.errors import OrderDenied
 from shared.ledger import equity, positions
 from shared.ledger.connection import Ledger
 from shared.ledger.equity import Standing
-from shared.risk import gaps
+from shared.risk.staking import gaps
 from tests.conftest import VirtualClock
 from tests.risk.world import BTC, World, make_run
 

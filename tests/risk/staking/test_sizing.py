@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.risk.sizing import Stake, size, volatility_scale
+from shared.risk.staking.sizing import Stake, size, volatility_scale
 
 CAPS = {"A": Decimal(500), "B": Decimal(1000)}
 

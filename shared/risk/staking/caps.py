@@ -7,9 +7,10 @@ from decimal import Decimal
 from shared.errors import OrderDenied
 from shared.ledger import stages
 from shared.ledger.equity import Standing
-from shared.risk import context, gaps
+from shared.risk import context
 from shared.risk.context import Exposure
 from shared.risk.exits import EntryExits
+from shared.risk.staking import gaps
 from shared.run import Run
 
 BOOK_SHARE = Decimal("0.1")

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DataUnavailable
-from shared.risk import markowitz
+from shared.risk.portfolio import markowitz
 
 
 def closed_form_minimum_variance(covariance: Any) -> Any:

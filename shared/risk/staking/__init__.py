@@ -1,0 +1,1 @@
+"""How much a purchase spends: odds, probes, the size and every cap on it."""
