@@ -23,7 +23,8 @@ import numpy as np
 
 from benchmarks import timing
 from shared.analysis import metrics
-from shared.risk import markowitz, portfolio
+from shared.risk import portfolio
+from shared.risk.portfolio import markowitz
 
 ASSETS, HOURS = 20, 1_000
 CAP = 0.2

@@ -10,7 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Market = dict[str, Any]
-DIGITS = {"indicators": 6, "order_flow": 6, "derivatives": 6, "contributions": 4, "settling": 2}
+DIGITS = {
+    "indicators": 6,
+    "order_flow": 6,
+    "derivatives": 6,
+    "contributions": 3,
+    "odds": 4,
+    "settling": 2,
+}
 """Significant digits of the tables that hold no prices to trade at."""
 
 _MOST_NOTES = 8
