@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.cli import checks, regions
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from shared.config import Config
 from shared.ledger import phases, stages, state
 from shared.ledger.connection import Ledger

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from deploy.cli import regions
+from deploy.cli.check import Check, Verdict
 from shared import clock
 from shared.config import Config
 from shared.errors import ConfigurationError, LedgerUnavailable
 
-Verdict = Literal["OK", "WARN", "FAIL"]
-
 MAX_CLOCK_OFFSET_MS = 1_000
 """Binance refuses a signed request whose time runs ahead of its own by more than a second."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report. ``advice`` says what to do where the verdict is not OK."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    advice: str = ""
 
 
 def python_version() -> Check:
@@ -139,7 +128,6 @@ def venue_clock(name: str, exchange: Any) -> Check:
 
     Half the round trip is taken off, so that a slow line does not look like a wrong clock.
     """
-    from deploy.cli import regions
     from shared.execution.venues import ccxt_loader
 
     watch, before_ms = clock.Stopwatch(), clock.now_ms()

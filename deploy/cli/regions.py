@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from shared.config import Config
 
 SERVED: Mapping[str, frozenset[str]] = {

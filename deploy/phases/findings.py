@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from shared.errors import ConfigurationError
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from deploy.local.manifest import Project, Workflow
 from deploy.phases import runs_seen
 from deploy.phases.findings import doubtful, failed, ok

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from deploy.local.manifest import Project
 from deploy.phases import mock_run, risk_review, runs_seen
 from deploy.phases.findings import doubtful, failed, ok

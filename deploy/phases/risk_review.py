@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from deploy.phases.findings import failed, ok
 from deploy.phases.runs_seen import Stretch
 from shared.config import Config

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from deploy.local.manifest import Project, Workflow
 from deploy.phases.findings import failed, ok
 from shared.ledger.connection import Ledger

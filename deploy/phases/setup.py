@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from deploy.cli.commands import doctor
 from deploy.phases.findings import doubtful, failed, ok
 from shared.config import Config

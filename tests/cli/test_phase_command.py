@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploy.cli.checks import Check
+from deploy.cli.check import Check
 from deploy.cli.commands import doctor
 from deploy.cli.main import main
 from deploy.local import manifest

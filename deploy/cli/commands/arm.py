@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.cli import output
 
 if TYPE_CHECKING:
-    from deploy.cli.checks import Check
+    from deploy.cli.check import Check
     from shared.config import Config
     from shared.ledger.connection import Ledger
 

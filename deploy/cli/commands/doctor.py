@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deploy.cli import output
 
 if TYPE_CHECKING:
-    from deploy.cli.checks import Check
+    from deploy.cli.check import Check
     from shared.config import Config
 
 _STYLE = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}

@@ -12,7 +12,7 @@ from deploy.cli import deployments, output
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from deploy.cli.checks import Check
+    from deploy.cli.check import Check
     from deploy.cli.ledgers import OpenLedger
     from deploy.phases.findings import Findings
     from shared.ledger.phases import Phase
