@@ -120,11 +120,11 @@ def test_the_breaker_allows_what_had_been_chosen(auto: Bench, symbol: str, statu
 
 
 def test_risk_management_refuses_a_symbol_outside(auto: Bench) -> None:
-    from shared.risk import assess
+    from shared.risk import buying
 
     choose(auto, "ETH/USDT")
     run = auto.run()
     with pytest.raises(OrderDenied, match="SYMBOL_NOT_ALLOWED: symbol=BTC/USDT"):
-        assess._deny_unless_traded(run, "BTC/USDT")
-    assess._deny_unless_traded(run, "ETH/USDT")
+        buying._deny_unless_traded(run, "BTC/USDT")
+    buying._deny_unless_traded(run, "ETH/USDT")
     assert Decimal(0) == auto.held()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution import fees
+from shared.execution.intents import QUARANTINE
 from shared.execution.reconciling import accounts, sharing, strangers, untold_fees
 from shared.execution.reconciling.accounts import Comparison
 from shared.execution.reconciling.findings import Reconciliation
@@ -109,11 +110,14 @@ def _pending(ledger: Ledger) -> Row:
 
 
 def _in_flight(ledger: Ledger, venue_name: str) -> bool:
-    """Whether an order may be changing the account of which the ledger knows no outcome."""
+    """Whether an order may be changing the account of which the ledger knows no outcome.
+
+    One whose quarantine is over may not: what differs then is told, and waits for a person.
+    """
     row = ledger.one(
         "SELECT 1 AS found FROM intents WHERE pod = %s AND venue = %s "
-        "AND state IN ('SENDING', 'UNKNOWN') LIMIT 1",
-        (ledger.pod, venue_name),
+        "AND state IN ('SENDING', 'UNKNOWN') AND valid_until >= %s LIMIT 1",
+        (ledger.pod, venue_name, clock.now() - QUARANTINE),
     )
     return row is not None
 

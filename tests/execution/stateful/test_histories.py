@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from settling import settle
 from stateful_invariants import Invariants
-from stateful_world import World, buy
+from stateful_world import World, buy, sell
 
 
 @pytest.mark.parametrize("action", ["HOLD", "BUY BUY BUY", "", None])
@@ -36,3 +36,16 @@ def test_a_halt_before_or_after_any_venue_call_of_an_entry(make_world: Callable[
         buys.append(sent.count("buy"))
     assert buys == sorted(buys)
     assert (buys[0], buys[-1]) == (0, 1)
+
+
+def test_what_a_person_moved_is_told_while_a_sale_has_no_known_outcome(world: World) -> None:
+    """Once its quarantine is over, the sale explains no difference any more."""
+    world.time.advance(minutes=1)
+    world.fire(world.event("trading_loop", buy(world, 60, "high", "d1")))
+    world.venues["binance"].human_orders(fills=True)
+    for venue in world.venues.values():
+        venue.next_submit = "lose request"
+    world.time.advance(minutes=1)
+    world.fire(world.event("trading_loop", sell("d2")))
+    assert world.ledger.query("SELECT 1 FROM intents WHERE state = 'UNKNOWN'")
+    settle(world, Invariants(world))
