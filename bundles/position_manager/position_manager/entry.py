@@ -30,7 +30,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step position_manager of the workflow position_manager.
-# autonomous-trading-loop 0.1.0, build d4be8b029845: 153 modules.
+# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 154 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -131,7 +131,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "d4be8b029845"
+BUILD = "b0a1a5f01b85"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -148,7 +148,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "d4be8b029845"
+BUILD = "b0a1a5f01b85"
 ''')
 
 
@@ -13466,6 +13466,7 @@ from shared.risk.core.looking import Look
 from shared.risk.core.plan import Plan, Trade
 from shared.risk.core.records import PlannedTrade, Rebalance
 from shared.risk.core.sleeve import Need
+from shared.risk.portfolio import markowitz
 from shared.run import Export, Run
 
 if TYPE_CHECKING:
@@ -13482,6 +13483,8 @@ class Report:
     Attributes:
         needed: a weight or the whole is a band off.
         reason: why it is needed, why nothing is done about it, or what is under way.
+        least_variance: by symbol, in percent: a yardstick beside the targets, told with a plan. It
+            is Markowitz's portfolio, long only and capped, and moves nothing.
         opened: how many orders were opened by this run.
     """
 
@@ -13491,6 +13494,7 @@ class Report:
     trades: list[Export] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     in_cash: tuple[str, ...] = ()
+    least_variance: dict[str, float] = field(default_factory=dict)
     opened: int = 0
 
     def as_export(self) -> Export:
@@ -13502,6 +13506,7 @@ class Report:
             "trades": self.trades,
             "skipped": skipped,
             "in_cash": list(self.in_cash),
+            "least_variance_percent": self.least_variance,
         }
 
 
@@ -13543,8 +13548,9 @@ def _plan_and_begin(run: Run, desk: Desk, look: Look, need: Need) -> Report:
     conditions.deny_unless_allowed(run, is_live=is_live)
     conditions.deny_while_busy(run.ledger, symbols)
     conditions.deny_unless_calm(run.ledger, symbols)
-    found = _plan(run, desk, look, need)
+    found, least_variance = _plan(run, desk, look, need)
     report = _report(look, need, str(need))
+    report.least_variance = least_variance
     report.skipped |= found.skipped
     if not found.trades:
         report.reason = f"NO_TRADE: {need}"
@@ -13580,8 +13586,10 @@ def _plan_and_begin(run: Run, desk: Desk, look: Look, need: Need) -> Report:
     return report
 
 
-def _plan(run: Run, desk: Desk, look: Look, need: Need) -> Plan:
+def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str, float]]:
     """The cheapest plan whose trades are worth their cost, within what a day may lose.
+
+    Beside it the weights of least variance, in percent.
 
     Where bringing only the farthest back is worth nothing, because it offsets another, all are
     brought to their targets.
@@ -13610,7 +13618,8 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> Plan:
         if found.trades:
             break
     _deny_beyond_budget(run, found, look.sleeve.equity_quote, exposure.committed_quote, returns)
-    return found
+    least = markowitz.minimum_variance({s: returns[s] for s in look.sleeve.symbols})
+    return found, {symbol: round(100 * weight, 2) for symbol, weight in least.items()}
 
 
 def _deny_beyond_budget(
@@ -16399,6 +16408,142 @@ def _too_alike(correlations: Mapping[str, float | None], limit: float) -> list[O
             detail = {"with": other, "correlation": f"{value:.3f}", "limit": limit}
             found.append(OrderDenied("CORRELATION_LIMIT", **detail))
     return found
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.risk.portfolio.markowitz"] = ("shared/risk/portfolio/markowitz.py", r'''"""Markowitz weights, long only and capped, by a primal active-set method.
+
+Markowitz, "Portfolio Selection" (1952); the method as in Nocedal and Wright, "Numerical
+Optimization" (2nd edition, 2006), algorithm 16.3: from a feasible point to the optimum of the
+weights that are at no bound, as far as a bound allows; weights that would gain by leaving theirs
+are let go. It ends after about as many steps as there are assets, where a gradient method takes
+thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import DataUnavailable
+from shared.risk.portfolio import ledoit_wolf
+
+Array = NDArray[np.float64]
+
+REFERENCE_CAP = 0.4
+"""The most that any symbol may have in the yardstick: the largest default weight of the core."""
+
+_RIDGE = 1e-10
+"""Of the mean variance, added to each: the optimum is then a single one, and moves by as little."""
+_STEPS_AN_ASSET = 50
+_TOLERANCE = 1e-9
+"""Of the steepest slope: what a weight must gain by leaving its bound."""
+
+
+def minimum_variance(
+    returns: Mapping[str, Array], *, cap: float = REFERENCE_CAP
+) -> dict[str, float]:
+    """The weights of least variance by symbol, from the shrunk covariance of returns.
+
+    A yardstick beside real weights: means of returns are too uncertain to be among its inputs
+    (Merton, "On estimating the expected return on the market", 1980). A ``cap`` too low for so
+    few symbols is raised to equal weights. No symbol has no weights.
+
+    Raises:
+        DataUnavailable: fewer than two returns, one that is no number, or no optimum found.
+    """
+    if not returns:
+        return {}
+    symbols = sorted(returns)
+    covariance = ledoit_wolf(np.array([returns[symbol] for symbol in symbols]).T).covariance
+    found = weights(covariance, cap=max(cap, 1 / len(symbols)))
+    return dict(zip(symbols, found.tolist(), strict=True))
+
+
+def weights(
+    covariance: Array, expected: Array | None = None, *, cap: float = 1.0, risk_aversion: float = 1
+) -> Array:
+    """Weights that minimise ``risk_aversion / 2 w'Cw - expected'w``; they sum to one.
+
+    Without ``expected`` returns this is the portfolio of least variance.
+
+    Raises:
+        DataUnavailable: the covariance is so badly conditioned that no optimum was found.
+        ValueError: the covariance is no symmetric matrix of numbers, or the cap is too low to
+            reach a sum of one.
+    """
+    covariance = np.asarray(covariance, dtype=np.float64)
+    count = len(covariance)
+    if covariance.shape != (count, count) or not np.allclose(covariance, covariance.T):
+        raise ValueError(f"covariance: expected a symmetric matrix, shape was {covariance.shape}")
+    if not np.isfinite(covariance).all():
+        raise ValueError("covariance: expected finite numbers")
+    if cap * count < 1 - 1e-12:
+        raise ValueError(f"cap: expected at least {1 / count:.4f} for {count} assets, was {cap}")
+    linear = np.zeros(count) if expected is None else np.asarray(expected, dtype=np.float64)
+    quadratic = covariance if expected is None else risk_aversion * covariance
+    scale = float(np.trace(quadratic)) / count
+    ridge = _RIDGE * (scale if scale > 0 else 1.0)
+    return _optimum(quadratic + ridge * np.eye(count), linear, cap)
+
+
+def _optimum(quadratic: Array, linear: Array, cap: float) -> Array:
+    count = len(linear)
+    current = np.full(count, 1 / count)
+    at_zero, at_cap = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    if current[0] >= cap:  # equal weights are the only ones
+        return current
+    for _ in range(_STEPS_AN_ASSET * count):
+        slope = quadratic @ current - linear
+        free = np.flatnonzero(~(at_zero | at_cap))
+        step, price = _towards(quadratic, slope, free, at_cap)
+        share, first = _until_a_bound(current, step, cap)
+        current = current + share * step
+        if share < 1:
+            at_zero[first], at_cap[first] = step[first] < 0, step[first] > 0
+            current[first] = cap if step[first] > 0 else 0.0
+            continue
+        slope = quadratic @ current - linear
+        gain = np.where(at_zero, -slope - price, np.where(at_cap, slope + price, 0.0))
+        leaving = int(gain.argmax())
+        if gain[leaving] <= _TOLERANCE * float(np.abs(slope).max()):
+            return current
+        at_zero[leaving] = at_cap[leaving] = False
+    raise DataUnavailable(
+        f"Markowitz weights of {count} assets: expected an optimum within "
+        f"{_STEPS_AN_ASSET * count} steps, found none"
+    )
+
+
+def _towards(
+    quadratic: Array, slope: Array, free: NDArray[np.intp], at_cap: NDArray[np.bool_]
+) -> tuple[Array, float]:
+    """The step of the free weights to their optimum, its sum zero, and the price of that sum."""
+    step = np.zeros(len(slope))
+    if not len(free):
+        return step, -float(slope[at_cap].max())
+    count = len(free)
+    system = np.ones((count + 1, count + 1))
+    # The border in the units of the rest, so that small variances are no small pivots.
+    unit = float(np.abs(quadratic).max())
+    system[:count, :count] = quadratic[np.ix_(free, free)] / unit
+    system[count, count] = 0.0
+    solved = np.linalg.solve(system, np.append(-slope[free] / unit, 0.0))
+    step[free] = solved[:count]
+    return step, float(solved[count]) * unit
+
+
+def _until_a_bound(current: Array, step: Array, cap: float) -> tuple[float, int]:
+    """How much of a step is possible, at most 1, and which weight meets its bound there."""
+    room = np.full(len(step), np.inf)
+    down, up = step < 0, step > 0
+    room[down] = current[down] / -step[down]
+    room[up] = (cap - current[up]) / step[up]
+    first = int(room.argmin())
+    return min(1.0, max(0.0, float(room[first]))), first
 ''')
 
 

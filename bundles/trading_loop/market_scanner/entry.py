@@ -44,7 +44,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step market_scanner of the workflow trading_loop.
-# autonomous-trading-loop 0.1.0, build d4be8b029845: 113 modules.
+# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 113 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -145,7 +145,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "d4be8b029845"
+BUILD = "b0a1a5f01b85"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -162,7 +162,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "d4be8b029845"
+BUILD = "b0a1a5f01b85"
 ''')
 
 

@@ -22,6 +22,7 @@ from shared.risk.core.looking import Look
 from shared.risk.core.plan import Plan, Trade
 from shared.risk.core.records import PlannedTrade, Rebalance
 from shared.risk.core.sleeve import Need
+from shared.risk.portfolio import markowitz
 from shared.run import Export, Run
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Report:
     Attributes:
         needed: a weight or the whole is a band off.
         reason: why it is needed, why nothing is done about it, or what is under way.
+        least_variance: by symbol, in percent: a yardstick beside the targets, told with a plan. It
+            is Markowitz's portfolio, long only and capped, and moves nothing.
         opened: how many orders were opened by this run.
     """
 
@@ -47,6 +50,7 @@ class Report:
     trades: list[Export] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     in_cash: tuple[str, ...] = ()
+    least_variance: dict[str, float] = field(default_factory=dict)
     opened: int = 0
 
     def as_export(self) -> Export:
@@ -58,6 +62,7 @@ class Report:
             "trades": self.trades,
             "skipped": skipped,
             "in_cash": list(self.in_cash),
+            "least_variance_percent": self.least_variance,
         }
 
 
@@ -99,8 +104,9 @@ def _plan_and_begin(run: Run, desk: Desk, look: Look, need: Need) -> Report:
     conditions.deny_unless_allowed(run, is_live=is_live)
     conditions.deny_while_busy(run.ledger, symbols)
     conditions.deny_unless_calm(run.ledger, symbols)
-    found = _plan(run, desk, look, need)
+    found, least_variance = _plan(run, desk, look, need)
     report = _report(look, need, str(need))
+    report.least_variance = least_variance
     report.skipped |= found.skipped
     if not found.trades:
         report.reason = f"NO_TRADE: {need}"
@@ -136,8 +142,10 @@ def _plan_and_begin(run: Run, desk: Desk, look: Look, need: Need) -> Report:
     return report
 
 
-def _plan(run: Run, desk: Desk, look: Look, need: Need) -> Plan:
+def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str, float]]:
     """The cheapest plan whose trades are worth their cost, within what a day may lose.
+
+    Beside it the weights of least variance, in percent.
 
     Where bringing only the farthest back is worth nothing, because it offsets another, all are
     brought to their targets.
@@ -166,7 +174,8 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> Plan:
         if found.trades:
             break
     _deny_beyond_budget(run, found, look.sleeve.equity_quote, exposure.committed_quote, returns)
-    return found
+    least = markowitz.minimum_variance({s: returns[s] for s in look.sleeve.symbols})
+    return found, {symbol: round(100 * weight, 2) for symbol, weight in least.items()}
 
 
 def _deny_beyond_budget(

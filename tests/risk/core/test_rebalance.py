@@ -102,6 +102,10 @@ def test_a_drift_is_rebalanced_once_and_does_not_churn(funded: CoreBench) -> Non
 def test_sales_pay_for_buys_and_come_first(funded: CoreBench) -> None:
     funded.configure(CORE_WEIGHTS="BTC:20,ETH:30,SOL:35,OTHERS:15")
     funded.minutes(5)
+    least = funded.rebalancing["least_variance_percent"]
+    assert set(least) == {BTC, "ETH/USDT", "SOL/USDT", "XRP/USDT"}
+    assert sum(least.values()) == pytest.approx(100, abs=0.1)
+    assert all(0 <= weight <= 40.01 for weight in least.values())
     assert [t["side"] for t in funded.rebalancing["trades"]] == ["sell", "buy"]
     assert funded.states()[-1] == ("SELLING", "WEIGHT_OFF")
     sol = funded.worth("SOL")
@@ -136,6 +140,7 @@ def test_without_a_core_sleeve_nothing_is_looked_at(make_bench: Any) -> None:
         "trades": [],
         "skipped": [],
         "in_cash": [],
+        "least_variance_percent": {},
     }
     assert bench.states() == []
 
