@@ -14,7 +14,7 @@ from shared.errors import OrderDenied
 from shared.ledger import equity, parameters, state, throttles
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
-from shared.risk import context, exits, limits, measures, portfolio
+from shared.risk import budget, context, exits, limits, measures, portfolio
 from shared.risk.answer import Answer, Decision, price_of
 from shared.risk.exits import EntryExits
 from shared.risk.staking import caps, kelly, probe, sizing
@@ -53,14 +53,15 @@ def judge(run: Run, decision: Decision) -> Answer:
     sized = sizing.size(stake, caps.of(run, symbol, exposure, standing, planned))
     weighed = measures.weigh(symbol, sized.size_quote, exposure, returns)
     metrics = measures.of_trade(run, weighed, returns, stake, odds)
-    refused = _portfolio_refusals(run, sized.size_quote, weighed, standing)
-    approved = sized.size_quote > 0 and not refused
+    wanted = sized.size_quote > 0
+    denied = budget.refusals(run.config, standing, weighed) if wanted else []
+    approved = wanted and not denied
     return Answer(
         approved,
         sized.size_quote if approved else Decimal(0),
         exits.as_export(planned),
         metrics | {"size_bound_by": sized.bound_by},
-        [*sized.reasons, *refused],
+        [*sized.reasons, *map(str, denied)],
         sized.adjustments,
     )
 
@@ -141,23 +142,3 @@ def _stake(
         decision_size=float(decision["size"]),
         volatility_annualised_percent=volatility,
     )
-
-
-def _portfolio_refusals(
-    run: Run, size_quote: Decimal, weighed: measures.Weighed, standing: Standing
-) -> list[str]:
-    if size_quote <= 0 or standing.worth_quote is None:
-        return []  # nothing is bought
-    # Without a first row of equity nothing has been lost; any other gap was refused before.
-    fallen_percent = standing.drawdown_percent or Decimal(0)
-    budget = portfolio.loss_budget(
-        float(standing.worth_quote), float(run.config.max_drawdown_percent), float(fallen_percent)
-    )
-    denied = portfolio.refusals(
-        weighed.tail_before,
-        weighed.tail_after,
-        budget,
-        weighed.tactical_correlations,
-        run.config.correlation_limit,
-    )
-    return [str(one) for one in denied]

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import DataUnavailable, VenueUnavailable
+from shared.execution.venues.base import PublicVenue
 from shared.ledger import positions
 from shared.ledger.positions import Position
 from shared.market import packing
@@ -22,14 +23,38 @@ _HISTORY = timedelta(days=90)
 _CASH_MARGIN = Decimal("0.99")  # room for fees and for the collar
 
 
+# What is in flight for a working parent is part of what it may still take.
+_PENDING = """
+SELECT symbol, is_tactical, sum(quote) AS quote FROM (
+    SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical,
+           greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid AS quote
+    FROM parent_orders w JOIN positions p USING (position_id)
+    LEFT JOIN LATERAL (
+        SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id)
+        WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id
+    ) f ON true
+    WHERE w.pod = %(pod)s AND w.state = 'WORKING' AND w.side = 'buy'
+    UNION ALL
+    SELECT i.symbol, p.sleeve = 'tactical',
+           (i.quantity - coalesce(o.filled_quantity, 0)) * i.limit_price
+    FROM intents i JOIN positions p USING (position_id)
+    LEFT JOIN parent_orders w ON w.parent_id = i.parent_id
+    LEFT JOIN orders o ON o.intent_id = i.intent_id
+    WHERE i.pod = %(pod)s AND i.side = 'buy' AND w.state IS DISTINCT FROM 'WORKING'
+      AND (i.state IN ('SENDING', 'UNKNOWN') OR o.status = 'open')
+) AS still GROUP BY symbol, is_tactical
+"""
+
+
 @dataclass(frozen=True)
 class Exposure:
     """What is held and under way. Money in quote currency.
 
     Attributes:
         prices: newest hourly close by symbol.
-        pending_quote: by symbol, what parents that buy may still take; ``tactical_pending_quote``
-            those of the tactical sleeve.
+        pending_quote: by symbol, what parents that buy may still take, and orders of ended parents
+            that may still fill, those of unknown outcome whole; ``tactical_pending_quote`` that of
+            the tactical sleeve.
     """
 
     open_positions: list[Position]
@@ -78,7 +103,7 @@ def history(run: Run) -> History:
         "SELECT count(*) FILTER (WHERE pnl_quote > 0) AS wins, "
         "count(*) FILTER (WHERE pnl_quote <= 0) AS losses, "
         "avg(return_percent) FILTER (WHERE pnl_quote > 0)::float8 AS average_win_percent, "
-        "-avg(return_percent) FILTER (WHERE pnl_quote < 0)::float8 AS average_loss_percent "
+        "-avg(return_percent) FILTER (WHERE pnl_quote <= 0)::float8 AS average_loss_percent "
         "FROM trades WHERE pod = %s AND sleeve = 'tactical' AND closed_at >= %s",
         (run.ledger.pod, clock.now() - _HISTORY),
     )
@@ -88,25 +113,18 @@ def history(run: Run) -> History:
 
 
 def exposure(run: Run, closes: dict[str, Candles]) -> Exposure:
-    """Open positions at the newest closes, and what working parents may still buy."""
-    rows = run.ledger.query(
-        "SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical, "
-        "sum(greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid) AS quote "
-        "FROM parent_orders w JOIN positions p USING (position_id) LEFT JOIN LATERAL ("
-        "  SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id) "
-        "  WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id"
-        ") f ON true WHERE w.pod = %s AND w.state = 'WORKING' AND w.side = 'buy' "
-        "GROUP BY w.symbol, is_tactical",
-        (run.ledger.pod,),
-    )
+    """Open positions at the newest closes, and what may still be bought."""
     pending: dict[str, Decimal] = {}
-    for row in rows:
+    tactical: dict[str, Decimal] = {}
+    for row in run.ledger.query(_PENDING, {"pod": run.ledger.pod}):
         pending[row["symbol"]] = pending.get(row["symbol"], Decimal(0)) + row["quote"]
+        if row["is_tactical"]:
+            tactical[row["symbol"]] = row["quote"]
     return Exposure(
         open_positions=positions.open_positions(run.ledger),
         prices={symbol: float(series.close[-1]) for symbol, series in closes.items()},
         pending_quote=pending,
-        tactical_pending_quote={r["symbol"]: r["quote"] for r in rows if r["is_tactical"]},
+        tactical_pending_quote=tactical,
     )
 
 
@@ -163,15 +181,19 @@ def book_depth_quote(run: Run, symbol: str) -> Decimal:
     raise DataUnavailable(f"{symbol} book depth: expected the scan of this run to know it")
 
 
-def hourly_candles(run: Run, symbols: set[str]) -> dict[str, Candles]:
+def hourly_candles(
+    run: Run, symbols: set[str], venues: Mapping[str, PublicVenue] | None = None
+) -> dict[str, Candles]:
     """Hourly candles of each symbol: from the cache, else from the first venue that answers.
+
+    ``venues`` are the ones that the caller has open; without them they are opened when needed.
 
     Raises:
         DataUnavailable: names the symbols that nobody has candles of.
     """
     found: dict[str, Candles] = {}
     for symbol in sorted(symbols):
-        series = _cached(run, symbol) or _asked(run, symbol)
+        series = _cached(run, symbol) or _asked(run, symbol, venues)
         if series is not None:
             found[symbol] = series
     missing = sorted(symbols - set(found))
@@ -191,10 +213,10 @@ def _cached(run: Run, symbol: str) -> Candles | None:
     return None
 
 
-def _asked(run: Run, symbol: str) -> Candles | None:
+def _asked(run: Run, symbol: str, venues: Mapping[str, PublicVenue] | None) -> Candles | None:
     from shared.execution.venues.registry import open_venues
 
-    for venue in open_venues(run).values():
+    for venue in (open_venues(run) if venues is None else venues).values():
         try:
             series = candle_store.window(run, venue, symbol, "1h")
         except (VenueUnavailable, DataUnavailable):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from shared import clock
 from shared.errors import DataUnavailable, OrderDenied
 from shared.ledger import equity, events, positions
-from shared.risk import context, portfolio
+from shared.risk import budget, context, portfolio
 from shared.risk.core import carrying, conditions, looking, markets, plan, records, tracking
 from shared.risk.core.looking import Look
 from shared.risk.core.plan import Plan, Trade
@@ -151,7 +151,7 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str,
     brought to their targets.
     """
     pod_symbols = {position.symbol for position in positions.open_positions(run.ledger)}
-    hourly = context.hourly_candles(run, {*look.sleeve.symbols, *pod_symbols})
+    hourly = context.hourly_candles(run, {*look.sleeve.symbols, *pod_symbols}, desk.venues)
     returns = portfolio.aligned_returns(hourly)
     exposure = context.exposure(run, hourly)
     known = markets.gather(run, desk.venues, look.quotes, look.held)
@@ -173,7 +173,7 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str,
         )
         if found.trades:
             break
-    _deny_beyond_budget(run, found, look.sleeve.equity_quote, exposure.committed_quote, returns)
+    _deny_beyond_budget(run, found, exposure.committed_quote, returns)
     least = markowitz.minimum_variance({s: returns[s] for s in look.sleeve.symbols})
     return found, {symbol: round(100 * weight, 2) for symbol, weight in least.items()}
 
@@ -181,7 +181,6 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str,
 def _deny_beyond_budget(
     run: Run,
     found: Plan,
-    worth: Decimal,
     before: dict[str, float],
     returns: dict[str, portfolio.Array],
 ) -> None:
@@ -194,13 +193,11 @@ def _deny_beyond_budget(
         after[trade.symbol] = after.get(trade.symbol, 0.0) + float(trade.signed_quote)
     tail_before, tail = portfolio.tail_risk(before, returns), portfolio.tail_risk(after, returns)
     standing = equity.standing(run.ledger, run.config.quote_currency, clock.now_ms())
-    budget = portfolio.loss_budget(
-        float(worth), float(run.config.max_drawdown_percent), float(standing.drawdown_percent or 0)
-    )
+    allowed = budget.of(run.config, standing)
     grows = tail.var95_quote > tail_before.var95_quote or (
         tail.cvar95_quote > tail_before.cvar95_quote
     )
-    refused = portfolio.refusals(tail_before, tail, budget, {}, run.config.correlation_limit)
+    refused = portfolio.refusals(tail_before, tail, allowed, {}, run.config.correlation_limit)
     if grows and refused:
         raise refused[0]
 

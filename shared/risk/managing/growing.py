@@ -17,7 +17,7 @@ from shared.ledger import equity, state
 from shared.ledger.equity import Standing
 from shared.ledger.positions import Position
 from shared.market.types import Quote
-from shared.risk import looks
+from shared.risk import budget, looks
 from shared.risk.managing import adjustments
 from shared.risk.managing.additions import Addition, Terms, plan_average_down, plan_pyramid
 from shared.risk.managing.adjustments import Action, action, gain_percent, market_rules
@@ -134,6 +134,7 @@ def _add(
     # The desk divides by the ceiling again: what is planned is a quantity.
     size_quote = addition.quantity * terms.ceiling
     try:
+        budget.deny_beyond(run, position.symbol, size_quote, desk.venues)
         with run.ledger.transaction():
             run.guard()
             desk.add(position.position_id, size_quote, _exact(quote.mid), reason)

@@ -222,7 +222,7 @@ class CoreBench:
         )
         self.time.advance(seconds=1)  # the next run of the minute has a trace of its own
 
-    def _hourly(self, run: Run, symbols: set[str]) -> dict[str, Candles]:
+    def _hourly(self, run: Run, symbols: set[str], venues: object = None) -> dict[str, Candles]:
         """400 hours of a random walk of 0.7 % an hour, half of it common to all."""
         rng = np.random.default_rng(3)
         common = rng.standard_normal(400) * 0.005

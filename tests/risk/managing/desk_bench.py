@@ -29,6 +29,7 @@ class DeskBench:
 
     Attributes:
         trend: what the hourly averages say, 1 rising, -1 falling, 0 not known.
+        hourly_step_percent: by how much an hour's price usually moved until a day ago.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class DeskBench:
         world.configure(VENUES="binance", **settings)
         self.world, self.time, self.venue = world, time, ScriptedVenue()
         self.venue.account["USDT"] = Decimal(6000)  # what the world has transferred there
-        self.trend = 1
+        self.trend, self.hourly_step_percent = 1, 0.0
         patch.setattr(candle_store, "window", self._window)
         patch.setattr(Desk, "open", lambda run: Desk(run, {"binance": self.venue}))
         self._see_prices()
@@ -118,8 +119,10 @@ class DeskBench:
     def _window(self, run: Run, venue: Any, symbol: str, timeframe: str) -> Candles | None:
         if timeframe != "1h" or not self.trend:
             return None
-        rise = np.concatenate([np.zeros(150), self.trend * 0.02 * np.arange(1, 9) ** 2])
+        steps = np.random.default_rng(5).standard_normal(126)
+        rough = self.hourly_step_percent * np.cumsum(steps - steps.mean())
+        rise = self.trend * 0.02 * np.arange(1, 9) ** 2
+        close = 100.0 + np.concatenate([rough, np.zeros(24), rise])
         end = clock.now_ms() // HOUR_MS * HOUR_MS
-        opens = end - HOUR_MS * np.arange(len(rise), 0, -1, dtype=np.int64)
-        close = 100.0 + rise
-        return Candles(symbol, "1h", opens, close, close, close, close, np.ones(len(rise)))
+        opens = end - HOUR_MS * np.arange(len(close), 0, -1, dtype=np.int64)
+        return Candles(symbol, "1h", opens, close, close, close, close, np.ones(len(close)))

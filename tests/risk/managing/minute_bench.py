@@ -30,7 +30,7 @@ HOUR_MS = 3_600_000
 
 
 class BenchVenue:
-    """Tells rules, and a book at the bench's prices."""
+    """Tells rules, and a book at the bench's prices, but no history."""
 
     def __init__(self, name: str, desk: BenchDesk) -> None:
         self.name = name
@@ -44,6 +44,9 @@ class BenchVenue:
         if quote is None:
             raise VenueUnavailable(f"{self.name}: {symbol}: no book")
         return Book(symbol, ((quote.bid, 1000.0),), ((quote.ask, 1000.0),), clock.now_ms())
+
+    def candles(self, symbol: str, timeframe: str, **window: Any) -> list[Any]:
+        raise VenueUnavailable(f"{self.name}: {symbol}: no candles")
 
 
 class BenchDesk:

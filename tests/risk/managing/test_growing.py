@@ -77,6 +77,27 @@ def test_a_refused_addition_leaves_the_stop_where_it_was(
     assert bench.events("STOP_RAISED") == []
 
 
+@pytest.mark.parametrize(
+    ("way", "mid", "settings"),
+    [("pyramid", "106", FAR), ("average_down", "97.6", WIDE)],
+)
+def test_what_a_day_may_lose_bounds_additions_too(
+    make: MakeBench, way: str, mid: str, settings: dict[str, str]
+) -> None:
+    """A market of 3 % an hour: a day in twenty loses a quarter of what is held, some 20 quote."""
+    bench = make(size="80", **settings)
+    rough = bench.world.variables | {"MAX_DRAWDOWN_PERCENT": "0.3"}
+    bench.hourly_step_percent = 3.0
+    bench.world.configure(**rough)
+    (refused,) = bench.manage(mid)["actions"]
+    assert refused["action"] == f"{way}_refused"
+    assert refused["detail"].startswith("VAR_LIMIT: ")
+    assert bench.bought() == bench.position.quantity
+    assert bench.events("STOP_RAISED") == []
+    bench.world.configure(MAX_DRAWDOWN_PERCENT="10")
+    assert kinds(bench.manage(mid)) == [way]
+
+
 def test_the_raised_stop_rests_before_the_first_slice_is_bought(make: MakeBench) -> None:
     bench = make(size="60", **FAR)
     bench.manage("106")
