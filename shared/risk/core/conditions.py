@@ -55,6 +55,7 @@ def deny_unless_allowed(run: Run, *, is_live: bool) -> None:
         arming.demand(run.ledger)
     standing = equity.standing(run.ledger, run.config.quote_currency, clock.now_ms())
     limits.deny_at_daily_loss(run.config, standing)
+    limits.deny_at_weekly_loss(run.config, standing)
     limits.deny_at_drawdown(run.config, standing)
 
 

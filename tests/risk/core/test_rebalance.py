@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from shared import clock
 from shared.execution.desk import Desk
 from shared.ledger import state
 from shared.ledger.connection import Ledger
@@ -187,6 +189,14 @@ def _lose(bench: CoreBench) -> None:
     bench.move(XRP=48)
 
 
+def _lose_a_week(bench: CoreBench) -> None:
+    """A sixth, days ago: before 10,000 was paid in, which the days before it are restated by."""
+    bench.ledger.execute(
+        "INSERT INTO equity VALUES ('test', %s, 2000, 2000, 0), ('test', %s, 0, 0, 0)",
+        (clock.now() - timedelta(days=6), clock.now() - timedelta(days=2)),
+    )
+
+
 @pytest.mark.parametrize(
     ("prepare", "code"),
     [
@@ -197,6 +207,7 @@ def _lose(bench: CoreBench) -> None:
         (_doubt, "MARKET_ANOMALY"),
         (_working, "ORDERS_UNDER_WAY"),
         (_lose, "LOSS_DAILY"),
+        (_lose_a_week, "LOSS_WEEKLY"),
     ],
 )
 def test_nothing_is_done(funded: CoreBench, prepare: Any, code: str) -> None:
