@@ -47,11 +47,10 @@ def of(
             stop_distance_percent=planned.stop_distance_percent,
         ),
     }
-    if config.trading_mode == "live":
-        stage = stages.in_force(run.ledger).stage
-        found["STAGE_POSITION"] = worth * stage.position_percent / 100 - taken
-        if stage.exposure_quote is not None:
-            found["STAGE_EXPOSURE"] = stage.exposure_quote - exposure.gross_quote
+    if config.trading_mode == "live":  # of one position the configuration has the stage's bounds
+        most = stages.in_force(run.ledger).stage.exposure_quote
+        if most is not None:
+            found["STAGE_EXPOSURE"] = most - exposure.gross_quote
     return found
 
 
