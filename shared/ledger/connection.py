@@ -19,6 +19,10 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 _STATEMENT_TIMEOUT_MS = 15_000
 _CONNECT_TIMEOUT_S = 5
+_IN_TRANSACTION = (
+    psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+    psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+)
 _local = threading.local()
 
 
@@ -31,7 +35,6 @@ class Ledger:
 
     def __init__(self, connection: psycopg2.extensions.connection, pod: str) -> None:
         self._connection = connection
-        self._depth = 0
         self.pod = pod
 
     def of_pod(self, pod: str) -> Ledger:
@@ -63,26 +66,26 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another joins it."""
-        if self._depth:
+        """All or nothing. A transaction inside another joins it.
+
+        It is the connection's, so that one of another pod's ledger on the same connection joins
+        too: a ``BEGIN`` of its own would do nothing, and its ``COMMIT`` would end the outer one.
+        """
+        if self._is_in_transaction():
             yield
             return
         with _named_errors():
             self.execute("BEGIN")
-            self._depth += 1
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self._end("ROLLBACK")
+                if self._is_in_transaction():
+                    self.execute("ROLLBACK")
                 raise
-            else:
-                self._end("COMMIT")
 
-    def _end(self, statement: str) -> None:
-        self._depth = 0
-        if statement == "ROLLBACK" and self._connection.closed:
-            return
-        self.execute(statement)
+    def _is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() in _IN_TRANSACTION
 
 
 def json(value: Any) -> psycopg2.extras.Json:

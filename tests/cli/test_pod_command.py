@@ -313,3 +313,16 @@ def test_a_pod_that_holds_something_stays(place: Place, capsys: pytest.CaptureFi
     found = pods.named(place.ledger, "alpha")
     assert found is not None and found.removed_at is None
     assert pod("beta", "--remove") == 2
+
+
+def test_capital_that_one_venue_lacks_is_taken_from_none(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The venue that is asked last has too little: what was booked before is booked no more."""
+    for venue, amount in (("binance", 1000), ("coinbase", 1000), ("kraken", 1)):
+        transfers.book(place.ledger, venue, "USDT", Decimal(amount), note="paid in", booked_by="me")
+    assert pod(*ALPHA, "--may-trade-live") == 2
+    assert "kraken: expected at most 1 USDT" in capsys.readouterr().err
+    assert pods.named(place.ledger, "alpha") is None
+    assert transfers.total(place.ledger, "binance", "USDT") == 1000
+    assert transfers.total(place.ledger.of_pod("alpha"), "binance", "USDT") == 0

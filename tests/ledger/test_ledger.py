@@ -23,6 +23,35 @@ def test_a_transaction_is_all_or_nothing(ledger: Ledger, virtual_clock: VirtualC
     assert ledger.query("SELECT 1 FROM alerts") == []
 
 
+def test_a_transaction_of_another_pod_on_the_same_connection_joins(
+    ledger: Ledger, virtual_clock: VirtualClock
+) -> None:
+    """Capital that moves from pod to pod is in both books or in none."""
+    with pytest.raises(ZeroDivisionError), ledger.transaction():
+        for pod in ("alpha", "beta"):
+            with ledger.of_pod(pod).transaction():
+                alerts.put(ledger.of_pod(pod), "a", "INFO", "title", "body")
+        raise ZeroDivisionError
+    assert ledger.query("SELECT 1 FROM alerts") == []
+    with ledger.of_pod("alpha").transaction():
+        alerts.put(ledger.of_pod("alpha"), "a", "INFO", "title", "body")
+    assert ledger.query("SELECT pod FROM alerts") == [{"pod": "alpha"}]
+
+
+def test_a_transaction_whose_connection_is_lost_is_named_and_the_next_one_is_its_own(
+    ledger: Ledger, database_url: str, virtual_clock: VirtualClock
+) -> None:
+    with pytest.raises(LedgerUnavailable), ledger.transaction():
+        alerts.put(ledger, "a", "INFO", "title", "body")
+        ledger.query("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(LedgerUnavailable), ledger.transaction():
+        pass
+    again = connection.connect(database_url, "test")
+    with again.transaction():
+        alerts.put(again, "b", "INFO", "title", "body")
+    assert again.query("SELECT alert_id FROM alerts") == [{"alert_id": "test:b"}]
+
+
 def test_a_server_that_is_not_there_is_named(virtual_clock: VirtualClock) -> None:
     with pytest.raises(LedgerUnavailable, match="PostgreSQL"):
         connection.connect("postgresql://nobody@127.0.0.1:1/none", "test")
