@@ -19,7 +19,7 @@ from deploy.pipedream.template import Ids
 from shared import clock, config, instance
 from shared.config import Config
 from shared.errors import ConfigurationError
-from shared.ledger import events, pods
+from shared.ledger import events, pods, state
 from shared.ledger.connection import Ledger, json
 from shared.ledger.pods import Pod
 
@@ -162,7 +162,8 @@ class PodMaker:
     def remove(self, pod: str) -> None:
         """Switch the pod's workflows off, the loop first, and let its runs end at once.
 
-        Its rows and its money stay in the ledger under its name.
+        Its rows and its money stay in the ledger under its name. A run that is under way buys
+        nothing any more: it would belong to nobody, so that the pod is halted with its removal.
 
         Raises:
             ConfigurationError: there is no such pod, or it still holds something.
@@ -171,18 +172,30 @@ class PodMaker:
         present = pods.named(self._ledger, pod)
         if present is None or present.base != self._ledger.pod:
             raise ConfigurationError(f"pod: expected one of {self._ledger.pod}, was {pod!r}")
-        self._refuse_holding(pod)
         if present.removed_at is None:
-            self._ledger.execute(
-                "UPDATE pods SET removed_at = %s WHERE pod = %s", (clock.now(), pod)
-            )
-            events.record(self._ledger, "POD_REMOVED", {"pod": pod, "by": self._person})
+            self._retire(pod)
         made = self._made(pod)
         for name in reversed(start_order(self._project)):
             workflow_id = made.get(name)
             if workflow_id is not None:
                 self._api.set_active(workflow_id, False)
                 self._say(f"{name}: off")
+
+    def _retire(self, pod: str) -> None:
+        """Halt, look, and remove, all behind the lock of the state that every order passes."""
+        with self._ledger.transaction():
+            state.tighten(
+                self._ledger.of_pod(pod),
+                "HALTED",
+                reason="the pod was removed",
+                set_by=self._person,
+                rearm_required=True,
+            )
+            self._refuse_holding(pod)
+            self._ledger.execute(
+                "UPDATE pods SET removed_at = %s WHERE pod = %s", (clock.now(), pod)
+            )
+            events.record(self._ledger, "POD_REMOVED", {"pod": pod, "by": self._person})
 
     def _validated(self, wish: Wish) -> Config:
         """The configuration that the pod's runs will have."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -312,7 +313,31 @@ def test_a_pod_that_holds_something_stays(place: Place, capsys: pytest.CaptureFi
     assert "was 1 positions and 0 orders" in capsys.readouterr().err
     found = pods.named(place.ledger, "alpha")
     assert found is not None and found.removed_at is None
+    assert state.read(place.ledger.of_pod("alpha")).state == "ACTIVE"  # and goes on
     assert pod("beta", "--remove") == 2
+
+
+@pytest.mark.parametrize("bought", [True, False])
+def test_a_run_under_way_buys_before_its_pod_is_removed_or_not_at_all(
+    place: Place, capsys: pytest.CaptureFixture[str], bought: bool
+) -> None:
+    """An order's transaction holds the trading state; the removal waits for it, then looks."""
+    assert pod(*ALPHA) == 0
+    own, codes = place.ledger.of_pod("alpha"), list[int]()
+    removal = threading.Thread(target=lambda: codes.append(pod("alpha", "--remove")))
+    with own.transaction():
+        assert state.read(own, lock=True).state == "ACTIVE"
+        removal.start()
+        while not own.query("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert removal.is_alive(), "it did not wait"
+        if bought:
+            own.execute(
+                "INSERT INTO positions (pod, symbol, strategy, opened_at, stop_price) "
+                "VALUES ('alpha', 'BTC/USDT', 'momentum', now(), 90)"
+            )
+    removal.join()
+    assert codes == [2 if bought else 0]
+    assert state.read(own).state == ("ACTIVE" if bought else "HALTED")
 
 
 def test_capital_that_one_venue_lacks_is_taken_from_none(
