@@ -111,6 +111,8 @@ def books() -> Evidence:
         positions=1,
         max_cost_quote=Decimal(100),
         max_positions=5,
+        rebalanced=[clock.from_ms(AT_MS - 12 * 60_000), clock.from_ms(AT_MS)],
+        rebalance_min_hours=0.2,
     )
 
 
@@ -174,6 +176,11 @@ def parent_bought_too_much(books: Evidence, venue: dict[str, Any]) -> Evidence:
     )
 
 
+def rebalanced_too_soon(books: Evidence, venue: dict[str, Any]) -> Evidence:
+    first, second = books.rebalanced
+    return replace(books, rebalanced=[first, second - timedelta(milliseconds=1)])
+
+
 def fills_short_of_order(books: Evidence, venue: dict[str, Any]) -> Evidence:
     venue["orders"][0]["filled_quantity"] = "0.0005"
     return replace(
@@ -214,6 +221,7 @@ def test_books_at_rest_are_clean() -> None:
         (paid_too_much, "over_limit"),
         (too_many_positions, "over_limit"),
         (parent_bought_too_much, "over_bought"),
+        (rebalanced_too_soon, "churned"),
         (fills_short_of_order, "over_filled"),
         (stop_gone, "unprotected"),
         (stop_too_small, "unprotected"),

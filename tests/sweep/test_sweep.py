@@ -15,14 +15,18 @@ from deploy.local.sweep import campaign, overlap
 from deploy.local.sweep.baseline_stage import BaselineStage
 from deploy.local.sweep.cases import Result, Stage
 from deploy.local.sweep.faults import Fault, Mode, Site
+from deploy.local.sweep.market import MINUTE_MS, START_MS
 from deploy.local.sweep.overlap import Overlap
 from deploy.local.sweep.proxy import at
 from deploy.local.sweep.scenarios import SCENARIOS
 from deploy.local.sweep.world import World
 from shared import clock
 from shared.ledger import connection
+from shared.ledger.connection import Row
 
 SEND = Site("http POST binance /api/v3/order", 1)
+PLAN = Site("sql INSERT rebalances", 1)
+PLAN_COMMIT = "sql COMMIT (INSERT rebalances, "
 LATE = ("same_id_resend", Mode.LATE_ARRIVAL)
 
 
@@ -72,6 +76,41 @@ def test_an_order_is_neither_lost_nor_doubled_whatever_strikes_around_its_sendin
     results = in_a_world(servers, work)
     assert [result.fired for result in results if len(result.fired) != 1] == []
     assert [(r.fired, r.violations) for r in results if r.violations] == []
+
+
+def test_a_rebalance_of_two_symbols_is_planned_and_carried_out_once(
+    servers: EmbeddedServers,
+) -> None:
+    """One is sold, then another is bought, and the run that plans it dies around its commit."""
+    rows = "SELECT at, trades FROM rebalances ORDER BY at"
+
+    async def work(world: World) -> tuple[list[Result], list[list[Row]]]:
+        stage = Stage(world, SCENARIOS["core_swap_plan"], 1)
+        await stage.prepare()
+        planned = [world.ledger.query(rows)]
+        commit = next(s for s in stage.reference.sites if s.name.startswith(PLAN_COMMIT))
+        results = []
+        for fault in (
+            Fault(PLAN, Mode.KILL_AFTER_EFFECT),
+            Fault(commit, Mode.KILL_BEFORE),
+            Fault(commit, Mode.KILL_AFTER_EFFECT),
+            Fault(commit, Mode.EXCEPTION_AFTER),
+        ):
+            results.append(await stage.run(at(fault)))
+            planned.append(world.ledger.query(rows))
+        return results, planned
+
+    results, planned = in_a_world(servers, work)
+    assert [len(result.fired) for result in results] == [1, 1, 1, 1]
+    assert [(r.fired, r.violations) for r in results if r.violations] == []
+    for funded, swapped in planned:  # once, by whichever run
+        assert {trade["side"] for trade in funded["trades"]} == {"buy"}
+        assert {(trade["side"], trade["symbol"]) for trade in swapped["trades"]} == {
+            ("sell", "BTC/USDT"),
+            ("buy", "ETH/USDT"),
+        }
+    minutes = [(clock.to_ms(swapped["at"]) - START_MS) // MINUTE_MS for _, swapped in planned]
+    assert minutes == [20, 25, 25, 20, 20]
 
 
 def test_the_baselines_break_where_they_must(servers: EmbeddedServers) -> None:

@@ -101,7 +101,9 @@ class Stage:
         """
         world, scenario = self.world, self.scenario
         settings = dict(scenario.settings) | (MODEL_SETTINGS if scenario.models else {})
-        source = scripted(self.seed, scenario.closes, history_seed=HISTORY_SEED)
+        source = scripted(
+            self.seed, scenario.closes, history_seed=HISTORY_SEED, others=scenario.other_closes
+        )
         await world.renew(source, scenario.venues, settings, self.seed)
         if scenario.limit_orders_only:
             world.ledger.execute("UPDATE trading_state SET limit_orders_only = true")
@@ -219,7 +221,8 @@ class Stage:
             if result.minutes >= MAX_RECOVERY_MINUTES + 4 * bool(struck):
                 break
             open_before = open_before or not self._is_at_rest()
-            if self._has_settled(result.minutes, worked, open_before=open_before):
+            over = result.minutes >= self.scenario.recovery_minutes
+            if over and self._has_settled(result.minutes, worked, open_before=open_before):
                 break
             minute += 1
             world.advance(minute)
@@ -251,6 +254,7 @@ class Stage:
                 {name: world.accounts()[name] for name in self.scenario.venues},
                 max_cost_quote=MAX_COST_QUOTE,
                 max_positions=MAX_POSITIONS,
+                rebalance_min_hours=self.scenario.rebalance_min_hours,
             ),
             expect_protection=reference.protects,
         )

@@ -12,7 +12,12 @@ _UNRESOLVED = "state IN ('SENDING', 'UNKNOWN')"
 
 
 def collect(
-    ledger: Ledger, accounts: dict[str, Any], *, max_cost_quote: Decimal, max_positions: int
+    ledger: Ledger,
+    accounts: dict[str, Any],
+    *,
+    max_cost_quote: Decimal,
+    max_positions: int,
+    rebalance_min_hours: float | None = None,
 ) -> Evidence:
     """The evidence of this moment."""
     pod = (ledger.pod,)
@@ -47,6 +52,11 @@ def collect(
         max_cost_quote=max_cost_quote,
         max_positions=max_positions,
         halted_since=None if halted is None else halted["since"],
+        rebalanced=[
+            row["at"]
+            for row in ledger.query("SELECT at FROM rebalances WHERE pod = %s ORDER BY at", pod)
+        ],
+        rebalance_min_hours=rebalance_min_hours,
     )
 
 

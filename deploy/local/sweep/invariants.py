@@ -14,6 +14,7 @@ Pure functions over ``Evidence``. Each violation has a kind, by which the report
 ``over_bought``      a parent order that bought or sold more than it was for (I2)
 ``over_filled``      an order filled beyond its quantity, or fills that do not add up to it (I7)
 ``unprotected``      something sellable is held and no stop covers it (I6)
+``churned``          a core rebalance that was planned too soon after another
 ``stale_epoch``      an intent written under an epoch that its workflow never had (I10)
 """
 
@@ -22,8 +23,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -57,6 +59,8 @@ class Evidence:
         parents: rows with parent_id, quantity and traded_quantity.
         cost_quote: paid for what open positions still hold; positions: how many are open.
         halted_since: when the trading state became HALTED, if it is.
+        rebalanced: when each rebalance of the core sleeve was planned, in that order;
+            ``rebalance_min_hours``: what has to lie between two of them.
         accounts: of the venues, as the wire's control interface tells them.
     """
 
@@ -72,6 +76,8 @@ class Evidence:
     max_cost_quote: Decimal | None = None
     max_positions: int | None = None
     halted_since: datetime | None = None
+    rebalanced: Sequence[datetime] = ()
+    rebalance_min_hours: float | None = None
 
 
 def judge(evidence: Evidence, *, expect_protection: bool) -> list[Violation]:
@@ -182,6 +188,15 @@ def _parents(evidence: Evidence) -> Iterator[Violation]:
             )
 
 
+def _churn(evidence: Evidence) -> Iterator[Violation]:
+    if evidence.rebalance_min_hours is None:
+        return
+    apart = timedelta(hours=evidence.rebalance_min_hours)
+    for before, at in pairwise(evidence.rebalanced):
+        if at - before < apart:
+            yield Violation("churned", f"rebalanced at {clock.iso(before)} and {clock.iso(at)}")
+
+
 def _sums(evidence: Evidence) -> Iterator[Violation]:
     filled: dict[str, Decimal] = defaultdict(Decimal)
     for fill in evidence.fills:
@@ -212,6 +227,7 @@ _CHECKS: tuple[Callable[[Evidence], Iterable[Violation]], ...] = (
     _after_halt,
     _limits,
     _parents,
+    _churn,
     _sums,
     _epochs,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,36 +17,43 @@ START_MS = 1_767_571_200_000
 """2026-01-05 00:00 UTC."""
 SYMBOL = "BTC/USDT"
 MINUTES = 59  # from an hour on, the simulated market has crashes of its own
+NO_OTHERS: Mapping[str, Mapping[int, float]] = MappingProxyType({})
 _HALF_RANGE = 0.0002  # of a minute's high and low around open and close
 
 
 def scripted(
-    seed: int, closes: Mapping[int, float], *, history_seed: int, minutes: int = MINUTES
+    seed: int,
+    closes: Mapping[int, float],
+    *,
+    history_seed: int,
+    minutes: int = MINUTES,
+    others: Mapping[str, Mapping[int, float]] = NO_OTHERS,
 ) -> SeriesMarket:
-    """The market of one symbol whose minute ``n`` after the start closes at a known price.
+    """A market whose minute ``n`` after the start closes at a known price.
 
     Args:
         seed: of the small noise on the minutes; nothing turns on it.
-        closes: by minute, as a multiple of the price at the start; in between it stands still.
+        closes: of ``SYMBOL`` by minute, as a multiple of the price at the start; in between it
+            stands still.
         minutes: how long it goes on.
+        others: the closes of further symbols. What ``SYMBOL`` does is the same without them.
     """
-    spec = SourceSpec("simulated", (SYMBOL,), START_MS, MINUTES / 60, history_seed, None)
-    past = open_simulated(spec)
-    assert isinstance(past, SeriesMarket)
-    known = {name: _closed_before(past.series[SYMBOL, name].rows, name) for name in TIMEFRAMES}
-    rows = np.concatenate((known["1m"], _future(known["1m"], closes, seed, minutes)))
-    series = {(SYMBOL, "1m"): Series(rows, "1m")}
-    finer = "1m"
-    for name in TIMEFRAMES[1:]:
-        rows = merge(resample(rows, finer, name), known[name])
-        series[SYMBOL, name], finer = Series(rows, name), name
+    series: dict[tuple[str, str], Series] = {}
+    pasts = []
+    for number, (symbol, written) in enumerate({SYMBOL: closes, **others}.items()):
+        own_seed = history_seed + number  # one past for all would make them one asset
+        spec = SourceSpec("simulated", (symbol,), START_MS, MINUTES / 60, own_seed, None)
+        past = open_simulated(spec)
+        assert isinstance(past, SeriesMarket)
+        series |= _continued(symbol, past, written, seed + number, minutes)
+        pasts.append(past)
     return SeriesMarket(
         description="a scenario's candles",
-        symbols=(SYMBOL,),
+        symbols=(SYMBOL, *others),
         from_ms=START_MS,
         to_ms=START_MS + minutes * MINUTE_MS,
         series=series,
-        fear_greed_at=past.fear_greed_at,
+        fear_greed_at=pasts[0].fear_greed_at,
     )
 
 
@@ -58,6 +66,20 @@ def swinging(seed: int, minutes: int, *, history_seed: int) -> SeriesMarket:
     levels = np.exp(swing + noise + 0.004 / 60 * time)
     closes = dict(enumerate(levels.tolist()))
     return scripted(seed, closes, history_seed=history_seed, minutes=minutes)
+
+
+def _continued(
+    symbol: str, past: SeriesMarket, closes: Mapping[int, float], seed: int, minutes: int
+) -> dict[tuple[str, str], Series]:
+    """Every timeframe of a symbol: what had closed before the start, then what is written."""
+    known = {name: _closed_before(past.series[symbol, name].rows, name) for name in TIMEFRAMES}
+    rows = np.concatenate((known["1m"], _future(known["1m"], closes, seed, minutes)))
+    series = {(symbol, "1m"): Series(rows, "1m")}
+    finer = "1m"
+    for name in TIMEFRAMES[1:]:
+        rows = merge(resample(rows, finer, name), known[name])
+        series[symbol, name], finer = Series(rows, name), name
+    return series
 
 
 def _closed_before(rows: Rows, timeframe: str) -> Rows:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deploy.local.sweep.faults import Fault, Mode, Site
+from shared import config
 
 HISTORY_SEED = 5  # of a past after which the ensemble wants to buy when it is let
 
@@ -19,10 +20,12 @@ class Scenario:
         quiet_minutes: run first, with thresholds that no market reaches, so that caches are warm.
         open_minutes: run after that with low thresholds: in the first of them the loop buys.
             The subject's minute comes next (0: it is the one that buys).
-        closes: the market, see ``market.scripted``.
+        closes, other_closes: the market, see ``market.scripted``.
         settings: over the common ones.
         earlier: a fault in the trading loop of the last minute before the subject's.
         models: whether models are asked.
+        recovery_minutes: how many go by after the subject's at least, though all is at rest; not
+            more than ``cases.MAX_RECOVERY_MINUTES``.
     """
 
     name: str
@@ -32,15 +35,22 @@ class Scenario:
     quiet_minutes: int = 2
     open_minutes: int = 0
     closes: Mapping[int, float] = field(default_factory=dict)
+    other_closes: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     earlier: Fault | None = None
     models: bool = False
     limit_orders_only: bool = False
+    recovery_minutes: int = 0
 
     @property
     def minute(self) -> int:
         """The minute of the subject's run, after the start."""
         return self.quiet_minutes + self.open_minutes
+
+    @property
+    def rebalance_min_hours(self) -> float:
+        """What has to lie between two rebalances of the core sleeve."""
+        return config.load(self.settings).rebalance_min_hours
 
 
 _SEND = {
@@ -57,6 +67,16 @@ _CORE = {
     "MAX_POSITION_SIZE": "1",
 }
 _CORE_RISES = {16: 1.03, 17: 1.06, 18: 1.09, 19: 1.12}
+
+# Two symbols that part, by 14 % each, because 15 % in an hour count as a false price: one rebalance
+# sells of the first and then buys of the second. Another one within 12 minutes would be churn.
+_CORE_OF_TWO = _CORE | {
+    "SYMBOLS": "BTC,ETH",
+    "CORE_WEIGHTS": "BTC:45,ETH:45",
+    "REBALANCE_MIN_HOURS": "0.2",
+}
+_CORE_PARTS = {minute: 1 + 0.028 * (minute - 14) for minute in range(15, 20)}
+_CORE_PARTS_DOWN = {"ETH/USDT": {minute: 1 - 0.028 * (minute - 14) for minute in range(15, 20)}}
 
 _ALL = (
     Scenario("entry", "a decision to buy, its parent, first slice and stop", models=True),
@@ -116,6 +136,27 @@ _ALL = (
         quiet_minutes=20,
         closes=_CORE_RISES,
         settings=_CORE,
+    ),
+    Scenario(
+        "core_swap_plan",
+        "one core symbol has risen, another has fallen: the position manager plans a sale and a "
+        "purchase, and opens the sale",
+        subject="position_manager",
+        quiet_minutes=20,
+        closes=_CORE_PARTS,
+        other_closes=_CORE_PARTS_DOWN,
+        settings=_CORE_OF_TWO,
+        recovery_minutes=7,
+    ),
+    Scenario(
+        "core_swap_turn",
+        "what was too much is sold: the position manager opens the purchase",
+        subject="position_manager",
+        quiet_minutes=25,
+        closes=_CORE_PARTS,
+        other_closes=_CORE_PARTS_DOWN,
+        settings=_CORE_OF_TWO,
+        recovery_minutes=6,
     ),
     Scenario(
         "halt",
