@@ -54,10 +54,15 @@ class Lane:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still looks for ticks, or is in a run."""
+        return self._thread.is_alive()
+
     def join(self, seconds: float) -> bool:
         """Wait for the end of the run under way; whether it came within ``seconds``."""
         self._thread.join(max(0.0, seconds))
-        return not self._thread.is_alive()
+        return not self.is_alive
 
     def _work(self) -> None:
         while not self.stop.is_set():

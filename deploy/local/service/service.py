@@ -26,7 +26,7 @@ from deploy.local.scheduler import Tick
 from deploy.local.servers import DEFAULT_FOLDER, PROJECT
 from deploy.local.service.lanes import Lane, failure
 from shared import clock, config
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, TradingLoopError
 from shared.ledger import connection, migrate
 
 STOPS_WITHIN_S = 50.0
@@ -36,6 +36,10 @@ _LOOK_EVERY_S = 0.5
 _JOIN_S = 0.1
 
 NewId = Callable[[], str]
+
+
+class LaneEnded(TradingLoopError):
+    """A workflow is served no more, though nobody asked for it."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,18 @@ class Service:
         self._stack.close()
 
     def run(self) -> None:
-        """Serve every tick until ``stop`` is called or the hours are over."""
+        """Serve every tick until ``stop`` is called or the hours are over.
+
+        Raises:
+            LaneEnded: something went wrong outside of any run, such as the output being gone. A
+                loop that trades without its breaker is not left alone: who started it starts it
+                again.
+        """
         watch, reported_s = clock.Stopwatch(), 0.0
-        hours = self._options.hours
+        hours, ended = self._options.hours, list[str]()
         for lane in self.lanes:
             lane.start()
-        while not self._asked_to_stop:
+        while not self._asked_to_stop and not ended:
             time.sleep(_LOOK_EVERY_S)
             seconds = watch.seconds()
             if hours is not None and seconds >= hours * 3600:
@@ -121,8 +131,11 @@ class Service:
             if seconds - reported_s >= _REPORT_EVERY_S:
                 self.tell(self.summary())
                 reported_s = seconds
+            ended = [lane.workflow.name for lane in self.lanes if not lane.is_alive]
         self._end_runs()
         self.tell(self.summary())
+        if ended:
+            raise LaneEnded(f"{', '.join(ended)}: expected to be served on, the thread has ended")
 
     def stop(self) -> None:
         """Begin no further run; ``run`` returns when those under way have ended.
@@ -234,8 +247,9 @@ class Service:
         self.tell("stopping; runs under way go on to their end")
         watch = clock.Stopwatch()
         late = self.lanes
-        while late and watch.seconds() < STOPS_WITHIN_S and self._asked_to_stop < 2:
-            late = tuple(lane for lane in late if not lane.join(_JOIN_S))
+        while late := tuple(lane for lane in late if not lane.join(_JOIN_S)):
+            if watch.seconds() >= STOPS_WITHIN_S or self._asked_to_stop >= 2:
+                break
         if late:
             self._engine.kill_running()
             self.tell(f"ended by force: {', '.join(lane.workflow.name for lane in late)}")
