@@ -11,7 +11,7 @@ import pytest
 from shared import clock, config, instance
 from shared.errors import ConfigurationError
 from shared.instance import POD_VARIABLES
-from shared.ledger import state
+from shared.ledger import pods, state
 from shared.ledger.connection import Ledger, json
 from shared.run import Run, run_step
 from steps import kill_switch
@@ -196,3 +196,19 @@ def test_a_workflow_without_a_pod_is_asked_about_once_a_minute(
     for _ in range(3):
         instance.opened(pd)
     assert sum("pod_workflows" in sql for sql in asked) == 1
+
+
+def test_a_workflow_that_became_a_pods_is_known_after_a_minute(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person tells an id only after the copy was made: a warm process must not hold on to it."""
+    register(ledger, settings={"SYMBOLS": "ETH"})
+    pd = pd_of(f"p_instance{next(_numbers)}")
+    assert run_of(pd).ledger.pod == "test"
+    ledger.execute(
+        "UPDATE pod_workflows SET workflow_id = %s WHERE pod = 'alpha'",
+        (pd.steps["trigger"]["context"]["workflow_id"],),
+    )
+    pd.steps["trigger"]["context"]["trace_id"] += " of the next minute"
+    monkeypatch.setattr(pods, "_KNOWN_FOR_SECONDS", 0.0)
+    assert run_of(pd).ledger.pod == "alpha"
