@@ -19,11 +19,30 @@ OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 
 @dataclass(frozen=True)
+class PriceBand:
+    """Between which multiples of a venue's own average a limit price has to lie, ends included.
+
+    Attributes:
+        average_minutes: over how many minutes the venue averages; 0 where it takes its last price.
+    """
+
+    lowest_buy_multiple: Decimal
+    highest_buy_multiple: Decimal
+    lowest_sell_multiple: Decimal
+    highest_sell_multiple: Decimal
+    average_minutes: int
+
+
+@dataclass(frozen=True)
 class MarketRules:
     """What a venue accepts for a symbol, and what it charges.
 
     Attributes:
         is_open: the venue says that the market trades: not halted, nor only for cancels.
+        price_band: ``None``, as are the two counts, where the venue tells of no such rule.
+        max_orders: how many orders of an account may be open in the symbol, stops among them.
+        max_stop_orders: how many of these may be stops.
+        unread_filters: rules that the venue tells and nobody here can read, with what is wrong.
     """
 
     venue: str
@@ -35,6 +54,10 @@ class MarketRules:
     taker_fee_bps: Decimal
     maker_fee_bps: Decimal
     is_open: bool
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread_filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

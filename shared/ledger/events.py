@@ -7,6 +7,9 @@ from typing import Any
 from shared import clock
 from shared.ledger.connection import Ledger, Row, json
 
+CANCEL_SENT = "CANCEL_SENT"
+"""A cancel goes to a venue; its detail names ``symbol``. The gate counts these in its rates."""
+
 
 def record(ledger: Ledger, kind: str, detail: dict[str, Any]) -> None:
     """Write one event. ``kind`` is upper case, for example ``RECONCILE_DIFFERENCE``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
@@ -40,6 +41,9 @@ class PublicVenue(Protocol):
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Best bid and ask of several symbols in one request; absent symbols are left out."""
+
+    def average_price(self, symbol: str) -> Decimal:
+        """What the ends of ``rules.price_band`` are multiples of: the venue's own average, now."""
 
     def server_time_ms(self) -> int:
         """The venue's clock."""

@@ -38,7 +38,7 @@ class Allowance:
 _BINANCE = MappingProxyType(
     {
         "listing": 100, "markets": 20, "candles": 2, "book": 5, "trades": 25, "quotes": 4,
-        "time": 1,
+        "time": 1, "average price": 4,
         "submit": 1, "cancel": 1, "order": 4, "order by client id": 4, "open orders": 80,
         "fills": 20, "balances": 20,
     }
@@ -46,6 +46,7 @@ _BINANCE = MappingProxyType(
 _BINANCE_US = MappingProxyType(
     {
         "listing": 50, "markets": 10, "candles": 1, "book": 1, "trades": 1, "quotes": 2, "time": 1,
+        "average price": 2,
         "submit": 1, "cancel": 1, "order": 2, "order by client id": 2, "open orders": 40,
         "fills": 10, "balances": 10,
     }

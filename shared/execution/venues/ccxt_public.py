@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared import clock
@@ -99,6 +100,19 @@ class CcxtPublic:
             for symbol, ticker in answer.items()
             if symbol in listed and _proper_quote(ticker)
         }
+
+    def average_price(self, symbol: str) -> Decimal:
+        band = self.rules(symbol).price_band
+        if band is None:
+            raise VenueUnavailable(f"{self.name}: average price: {symbol} has no price band")
+        with self._reading("average price"):
+            market_id = self._client.market(symbol)["id"]
+            price = Decimal(
+                str(self._dialect.average_price(self._client, market_id, band.average_minutes))
+            )
+        if not price.is_finite() or price <= 0:
+            raise VenueUnavailable(f"{self.name}: average price: expected > 0, was {price}")
+        return price
 
     def server_time_ms(self) -> int:
         with self._reading("time"):

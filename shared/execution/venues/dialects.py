@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from shared.execution.types import OrderTicket
-from shared.execution.venues import order_forms
+from shared.execution.venues import ccxt_loader, order_forms
 from shared.execution.venues.order_forms import KRAKEN_DEADLINE, OrderForms
 
 BINANCE_FILLS = 1_000
@@ -25,6 +25,8 @@ COINBASE_FILLS = 100
 KRAKEN_FILLS = 19
 """How many fills are asked for at once. Kraken takes 20 ids, but after 20 of them ccxt asks once
 more with none."""
+
+_NO_REFERENCE_PRICE = "-2043"
 
 _MOST_PAGES = 20  # a venue that shows the same page again and again must not hold the run up
 
@@ -51,6 +53,13 @@ class Dialect(Protocol):
 
     def server_time(self, client: Any) -> int:
         """The venue's clock in milliseconds."""
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        """The number by which the venue judges limit prices, as it is told.
+
+        Args:
+            minutes: over which it averages by its rules; 0 for its last price.
+        """
 
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         """Send a ticket that ``forms`` has passed, with our client id on the wire."""
@@ -91,6 +100,9 @@ class _Common(ABC):
     def balance(self, client: Any) -> Any:
         return client.fetch_balance()
 
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        raise ValueError(f"{market_id}: expected no price band, had one of {minutes} minutes")
+
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         at_market = ticket.order_type == "stop_market"
         return client.create_order(
@@ -108,7 +120,13 @@ class _Common(ABC):
 
 
 class BinanceDialect(_Common):
-    """Binance and Binance US."""
+    """Binance.
+
+    Its price filters go by a symbol's reference price where it has one, else by the average of
+    trades ("Filters", as of 2026-05-06).
+    """
+
+    has_reference_price = True
 
     time_resolution_ms = 1
     # recvWindow is looked at again before the matching engine, which answers within 10 s
@@ -121,6 +139,18 @@ class BinanceDialect(_Common):
     def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
         answer: dict[str, Any] = client.fetch_bids_asks(symbols)
         return answer
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        reference = _reference_price(client, market_id) if self.has_reference_price else None
+        if reference is not None:
+            return reference
+        asked = {"symbol": market_id}
+        if minutes == 0:
+            return client.publicGetTickerPrice(asked)["price"]
+        answer = client.publicGetAvgPrice(asked)
+        if int(answer["mins"]) != minutes:
+            raise ValueError(f"avgPrice: expected {minutes} minutes, was {answer['mins']!r}")
+        return answer["price"]
 
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
@@ -140,6 +170,12 @@ class BinanceDialect(_Common):
 
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.binance(ticket)
+
+
+class BinanceUSDialect(BinanceDialect):
+    """Binance US, which is Binance's but for what was added there since."""
+
+    has_reference_price = False
 
 
 class KrakenDialect(_Common):
@@ -210,6 +246,16 @@ class CoinbaseDialect(_Common):
         return order_forms.coinbase(ticket)
 
 
+def _reference_price(client: Any, market_id: str) -> Any:
+    """``None`` where the symbol has none now (null), or never had one (-2043)."""
+    try:
+        return client.publicGetReferencePrice({"symbol": market_id})["referencePrice"]
+    except ccxt_loader.errors().ExchangeError as error:
+        if _NO_REFERENCE_PRICE not in str(error):
+            raise
+        return None
+
+
 def _best(book: dict[str, Any]) -> dict[str, Any]:
     return {
         "bid": book["bids"][0][0] if book["bids"] else None,
@@ -219,7 +265,7 @@ def _best(book: dict[str, Any]) -> dict[str, Any]:
 
 DIALECTS: dict[str, Dialect] = {
     "binance": BinanceDialect(),
-    "binanceus": BinanceDialect(),
+    "binanceus": BinanceUSDialect(),
     "kraken": KrakenDialect(),
     "coinbase": CoinbaseDialect(),
 }

@@ -17,7 +17,9 @@ from shared import clock
 from shared.cache import Cache
 from shared.errors import OrderRejected, VenueUnavailable
 from shared.execution.types import MarketRules, OrderTicket
+from shared.execution.venues import filters
 from shared.ledger.connection import Ledger
+from shared.market import peg
 from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
@@ -115,7 +117,7 @@ class Catalogue:
     def _key(self) -> str:
         """Fees differ with keys, and a replay of other symbols wants others."""
         whose = "account" if self._client.apiKey else "public"
-        return f"markets:{self._name}:{whose}:{','.join(self._symbols)}"
+        return f"catalogue:{self._name}:{whose}:{','.join(self._symbols)}"
 
     def _load(self) -> list[dict[str, Any]]:
         # ccxt gives back what it has unless it is told to ask again
@@ -150,6 +152,7 @@ class Catalogue:
         if market is None:
             raise VenueUnavailable(f"{self._name}: {symbol}: not listed")
         precision, limits = market["precision"], market["limits"]
+        told = filters.read(market.get("info"))
         return MarketRules(
             venue=self._name,
             symbol=symbol,
@@ -160,6 +163,10 @@ class Catalogue:
             taker_fee_bps=Decimal(str(market["taker"])) * 10_000,
             maker_fee_bps=Decimal(str(market["maker"])) * 10_000,
             is_open=market.get("active") is True,  # what a venue does not tell is closed
+            price_band=told.price_band,
+            max_orders=told.max_orders,
+            max_stop_orders=told.max_stop_orders,
+            unread_filters=told.unread,
         )
 
     def _wanted(self, symbol: str) -> bool:
@@ -167,7 +174,9 @@ class Catalogue:
         base, _, quote = symbol.partition("/")
         quotes = {pair.split("/")[1] for pair in self._symbols}
         takes_fees = base == _FEE_TOKENS.get(self._name) and quote in quotes
-        return symbol in self._symbols or takes_fees or (base in bases and quote in bases)
+        tells_worth = any(symbol in peg.pairs(quote) for quote in quotes)
+        in_universe = symbol in self._symbols or (base in bases and quote in bases)
+        return in_universe or takes_fees or tells_worth
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
         fees = self._account_fees() if self._asks_for_fees() else {}

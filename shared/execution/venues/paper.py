@@ -76,6 +76,9 @@ class PaperVenue:
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         return self._public.quotes(symbols)
 
+    def average_price(self, symbol: str) -> Decimal:
+        return self._public.average_price(symbol)
+
     def server_time_ms(self) -> int:
         return self._public.server_time_ms()
 
