@@ -67,6 +67,7 @@ def test_a_clean_day_passes(watched: Mock) -> None:
             "UPDATE intents SET state = 'UNKNOWN' WHERE mode = 'live'",
             "orders of unknown outcome", "1",
         ),
+        ("UPDATE risk_checks SET approved = false", "risk: approved", "broken: every entry"),
         ("UPDATE intents SET mode = 'paper'", "live orders", "none was sent"),
         ("UPDATE transfers SET amount = 100; DELETE FROM equity; DELETE FROM fills",
          "size", "1.00 a position"),

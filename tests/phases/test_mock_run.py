@@ -112,6 +112,17 @@ def test_what_is_wrong_is_named(clean: Mock, spoil: Spoil, name: str, told: str)
     assert told in shown[name]
 
 
+def test_the_core_does_not_count_among_the_positions(clean: Mock) -> None:
+    """MAX_POSITIONS bounds the tactical sleeve; the core is held in as many symbols as it has."""
+    for second in range(6):
+        clean.entry(at=END - timedelta(hours=9, seconds=second), open_hours=6)
+    assert list(bad(clean)) == ["risk: positions"]
+    clean.ledger.execute("UPDATE positions SET sleeve = 'core'")
+    assert bad(clean) == {}
+    clean.entry(at=END - timedelta(hours=8), open_hours=6)  # the only tactical one
+    assert bad(clean) == {}
+
+
 def test_what_was_before_the_48_hours_does_not_count(clean: Mock) -> None:
     clean.ledger.execute(
         "UPDATE runs SET status = 'FAILED', error = 'boom' WHERE event_at < %s",
