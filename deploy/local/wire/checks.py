@@ -47,7 +47,7 @@ class RequestChecks:
         self._check_minimums(request, quantity, rules)
         self._check_collar(request)
         self._check_end(request)
-        self._check_number_of_stops(request, open_orders)
+        self._check_number(request, open_orders)
         if request.post_only and self._market.available(request):
             raise Refused(Reason.POST_ONLY_WOULD_TAKE, f"limit_price={request.limit_price}")
         return quantity
@@ -77,6 +77,10 @@ class RequestChecks:
         if percent is None:
             return self._venue.price_collar
         return 1 - percent / _PERCENT, 1 + percent / _PERCENT
+
+    def average(self, symbol: str) -> Decimal:
+        """The price that the collar is a multiple of, as it is told."""
+        return round(self._market.average(symbol, COLLAR_MINUTES), 8)
 
     def _check_status(self, request: OrderRequest) -> None:
         status = self._conditions.status
@@ -119,7 +123,7 @@ class RequestChecks:
         collar, price = self.collar(), request.limit_price
         if collar is None or price is None:
             return
-        average = self._market.average(request.symbol, COLLAR_MINUTES)
+        average = self.average(request.symbol)
         least, most = (average * multiple for multiple in collar)
         if not least <= price <= most:
             raise Refused(Reason.PRICE_COLLAR, f"price={price}, expected {least:.8f} to {most:.8f}")
@@ -131,7 +135,10 @@ class RequestChecks:
         if request.expires_ms is not None and request.expires_ms <= now_ms:
             raise Refused(Reason.END_IN_THE_PAST, f"end={request.expires_ms}, now={now_ms}")
 
-    def _check_number_of_stops(self, request: OrderRequest, open_orders: Sequence[Order]) -> None:
+    def _check_number(self, request: OrderRequest, open_orders: Sequence[Order]) -> None:
+        most = self._venue.most_orders
+        if most is not None and len(open_orders) >= most:
+            raise Refused(Reason.TOO_MANY_ORDERS, f"{request.symbol}: at most {most}")
         most = self._venue.most_stops
         if request.stop_price is None or most is None:
             return

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     POST_ONLY_WOULD_TAKE = "post_only_would_take"
     PRICE_COLLAR = "price_collar"
     TOO_MANY_STOPS = "too_many_stops"
+    TOO_MANY_ORDERS = "too_many_orders"
     END_IN_THE_PAST = "end_in_the_past"
     DEADLINE_ELAPSED = "deadline_elapsed"
     CANCEL_ONLY = "cancel_only"

@@ -60,6 +60,8 @@ class VenueRules:
         price_collar: least and most of a limit price as multiples of the average of the last five
             minutes; ``None`` where no figure is published.
         most_stops: how many orders of a symbol may wait for their stop; ``None`` for any number.
+        most_orders: how many orders of a symbol may be open, those among them.
+        price_filter: which of Binance's filters tells the collar, and refuses by it.
     """
 
     name: VenueName
@@ -72,10 +74,16 @@ class VenueRules:
     fee_token: str | None = None
     price_collar: tuple[Decimal, Decimal] | None = None
     most_stops: int | None = None
+    most_orders: int | None = None
+    price_filter: Literal["PERCENT_PRICE", "PERCENT_PRICE_BY_SIDE"] | None = None
 
 
 def _binance(name: VenueName, taker_fee_bps: int, maker_fee_bps: int) -> VenueRules:
-    """Binance's rules, which its region for the United States shares but for the fees."""
+    """Binance's rules, which its region for the United States shares but for fees and filters.
+
+    The filters are those of their exchangeInfo: for BTC, ETH and SOL against USDT on Binance, and
+    for BTC and ETH on Binance US (2025-05-28).
+    """
     return VenueRules(
         name,
         Decimal(taker_fee_bps),
@@ -87,6 +95,8 @@ def _binance(name: VenueName, taker_fee_bps: int, maker_fee_bps: int) -> VenueRu
         fee_token="BNB",
         price_collar=(Decimal("0.2"), Decimal(5)),
         most_stops=5,
+        most_orders=200,
+        price_filter="PERCENT_PRICE_BY_SIDE" if name == "binance" else "PERCENT_PRICE",
     )
 
 

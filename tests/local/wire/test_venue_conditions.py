@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 import ccxt
@@ -15,6 +15,7 @@ from tests.local.wire.conftest import RunningWire
 from tests.local.wire.fakes import MINUTE_MS, START_MS
 
 SYMBOL = "BTC/USDT"
+TICK = Decimal("0.01")
 CLIENT_ID = {"coinbase": "client_order_id"}
 STOP_LOSS = {  # kind, limit price: a protective stop in each venue's form
     "binance": ("limit", 95_000),
@@ -259,24 +260,98 @@ def test_price_collar(client: Any, configure: Callable[..., None], words: str) -
         buy(client, 94_000)
 
 
-@pytest.mark.parametrize("venue", ["binance", "binanceus"])
-def test_binance_lists_its_filters(client: Any, configure: Callable[..., None]) -> None:
-    def filters() -> dict[str, Any]:
-        listed = client.load_markets(True)[SYMBOL]["info"]["filters"]
-        return {one["filterType"]: one for one in listed}
+binance_and_us = pytest.mark.parametrize(
+    ("venue", "band"),
+    [
+        (
+            "binance",
+            {
+                "filterType": "PERCENT_PRICE_BY_SIDE",
+                "bidMultiplierUp": "5",
+                "bidMultiplierDown": "0.2",
+                "askMultiplierUp": "5",
+                "askMultiplierDown": "0.2",
+                "avgPriceMins": 5,
+            },
+        ),
+        (
+            "binanceus",
+            {
+                "filterType": "PERCENT_PRICE",
+                "multiplierUp": "5",
+                "multiplierDown": "0.2",
+                "avgPriceMins": 5,
+            },
+        ),
+    ],
+)
 
-    assert filters()["PERCENT_PRICE_BY_SIDE"]["bidMultiplierUp"] == "5"
-    assert int(filters()["MAX_NUM_ALGO_ORDERS"]["maxNumAlgoOrders"]) == 5
+
+def filters(client: Any) -> dict[str, Any]:
+    listed = client.load_markets(True)[SYMBOL]["info"]["filters"]
+    return {one["filterType"]: one for one in listed}
+
+
+@binance_and_us
+def test_binance_lists_its_filters(
+    client: Any, configure: Callable[..., None], band: dict[str, Any]
+) -> None:
+    """As in the venues' own exchangeInfo: BTCUSDT of Binance, BTCUSD4 of Binance US (2025-05)."""
+    kind = band["filterType"]
+    assert as_text(filters(client)[kind]) == as_text(band)
+    assert int(filters(client)["MAX_NUM_ORDERS"]["maxNumOrders"]) == 200
+    assert int(filters(client)["MAX_NUM_ALGO_ORDERS"]["maxNumAlgoOrders"]) == 5
     configure(price_collar_percent=2)
-    assert filters()["PERCENT_PRICE_BY_SIDE"]["askMultiplierDown"] == "0.98"
+    lowest = [value for name, value in filters(client)[kind].items() if name.endswith("Down")]
+    assert set(lowest) == {"0.98"}
 
 
-@pytest.mark.parametrize("venue", ["binance"])
+def as_text(record: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in record.items()}
+
+
+@binance_and_us
+def test_binance_refuses_by_the_average_that_it_tells(
+    client: Any, configure: Callable[..., None], band: dict[str, Any]
+) -> None:
+    configure(price_collar_percent=5)
+    average = Decimal(client.publicGetAvgPrice({"symbol": "BTCUSDT"})["price"])
+    lowest = (average * Decimal("0.95") / TICK).to_integral_value(ROUND_CEILING) * TICK
+    assert buy(client, float(lowest))["status"] == "open"
+    with pytest.raises(ccxt.ExchangeError, match=rf'Filter failure: {band["filterType"]}("|$)'):
+        buy(client, float(lowest - TICK))
+
+
+@pytest.mark.parametrize("venue", ["binance", "binanceus"])
+def test_averages_over_five_minutes(client: Any, wire: RunningWire, venue: str) -> None:
+    answer = client.publicGetAvgPrice({"symbol": "BTCUSDT"})
+    assert (int(answer["mins"]), int(answer["closeTime"])) == (5, wire.now_ms)
+    asked = {"symbol": "BTCUSDT"}
+    if venue == "binance":
+        assert client.publicGetReferencePrice(asked)["referencePrice"] == answer["price"]
+    else:
+        with pytest.raises(ccxt.ExchangeNotAvailable, match="404 Not Found"):
+            client.publicGetReferencePrice(asked)
+
+
+@pytest.mark.parametrize("venue", ["binance", "binanceus"])
+def test_the_201st_order_is_refused(client: Any) -> None:
+    for _ in range(200):
+        buy(client, 60_000, amount=0.001)
+    with pytest.raises(ccxt.ExchangeError, match=r'-1013,"msg":"Filter failure: MAX_NUM_ORDERS"'):
+        buy(client, 60_000, amount=0.001)
+    client.cancel_order(client.fetch_open_orders(SYMBOL)[0]["id"], SYMBOL)
+    assert buy(client, 60_000, amount=0.001)["status"] == "open"
+
+
+@pytest.mark.parametrize("venue", ["binance", "binanceus"])
 def test_a_sixth_stop_is_refused(client: Any) -> None:
+    stop = {"stopLossPrice": 98_500}
     for _ in range(5):
-        client.create_order(SYMBOL, "limit", "sell", 0.01, 98_000, {"stopLossPrice": 98_500})
-    with pytest.raises(ccxt.ExchangeError, match="Filter failure: MAX_NUM_ALGO_ORDERS"):
-        client.create_order(SYMBOL, "limit", "sell", 0.01, 98_000, {"stopLossPrice": 98_500})
+        client.create_order(SYMBOL, "limit", "sell", 0.01, 98_000, stop)
+    words = r'-1013,"msg":"Filter failure: MAX_NUM_ALGO_ORDERS"'
+    with pytest.raises(ccxt.ExchangeError, match=words):
+        client.create_order(SYMBOL, "limit", "sell", 0.01, 98_000, stop)
 
 
 # Clock and lag

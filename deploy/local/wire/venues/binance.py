@@ -43,8 +43,8 @@ _ERRORS: dict[Reason, tuple[int, str]] = {
     Reason.QUANTITY_STEP: (-1013, "Filter failure: LOT_SIZE"),
     Reason.MIN_QUANTITY: (-1013, "Filter failure: LOT_SIZE"),
     Reason.MIN_NOTIONAL: (-1013, "Filter failure: NOTIONAL"),
-    Reason.PRICE_COLLAR: (-1013, "Filter failure: PERCENT_PRICE_BY_SIDE"),
     Reason.TOO_MANY_STOPS: (-1013, "Filter failure: MAX_NUM_ALGO_ORDERS"),
+    Reason.TOO_MANY_ORDERS: (-1013, "Filter failure: MAX_NUM_ORDERS"),
     Reason.CANCEL_ONLY: (-1013, "Market is closed."),
     Reason.MAINTENANCE: (-1013, "Market is closed."),
     Reason.UNKNOWN_SYMBOL: (-1121, "Invalid symbol."),
@@ -110,6 +110,8 @@ class Binance(BinanceMarket):
     def _error_of(self, error: Refused, method: str) -> tuple[int, str]:
         if error.reason is Reason.BAD_PARAMETER:
             return -1102, f"Mandatory parameter was not sent or malformed: {error.detail}"
+        if error.reason is Reason.PRICE_COLLAR:
+            return -1013, f"Filter failure: {self.exchange.venue.price_filter}"
         if method == "DELETE" and error.reason in _CANCEL_ERRORS:
             return -2011, _CANCEL_ERRORS[error.reason]
         return _ERRORS[error.reason]

@@ -63,11 +63,11 @@ def exchange_info(
     *,
     status: VenueStatus,
     collar: tuple[Decimal, Decimal] | None,
-    most_stops: int | None,
+    venue: VenueRules,
     now_ms: int,
 ) -> JSON:
     """Symbols with their filters; all have the one status of the venue."""
-    common = _common_filters(collar, most_stops)
+    common = _common_filters(collar, venue)
     limits = [
         ("REQUEST_WEIGHT", "MINUTE", 1, 6000),
         ("ORDERS", "SECOND", 10, 100),
@@ -86,22 +86,22 @@ def exchange_info(
     }
 
 
-def _common_filters(collar: tuple[Decimal, Decimal] | None, most_stops: int | None) -> list[JSON]:
+def _common_filters(collar: tuple[Decimal, Decimal] | None, venue: VenueRules) -> list[JSON]:
     filters: list[JSON] = []
     if collar is not None:
         least, most = (format(multiple, "f") for multiple in collar)
+        sides = ("bid", "ask") if venue.price_filter == "PERCENT_PRICE_BY_SIDE" else ("",)
+        multiples = {}
+        for side in sides:
+            name = f"{side}Multiplier" if side else "multiplier"
+            multiples |= {f"{name}Up": most, f"{name}Down": least}
         filters.append(
-            {
-                "filterType": "PERCENT_PRICE_BY_SIDE",
-                "bidMultiplierUp": most,
-                "bidMultiplierDown": least,
-                "askMultiplierUp": most,
-                "askMultiplierDown": least,
-                "avgPriceMins": COLLAR_MINUTES,
-            }
+            {"filterType": venue.price_filter, **multiples, "avgPriceMins": COLLAR_MINUTES}
         )
-    if most_stops is not None:
-        filters.append({"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": most_stops})
+    if venue.most_orders is not None:
+        filters.append({"filterType": "MAX_NUM_ORDERS", "maxNumOrders": venue.most_orders})
+    if venue.most_stops is not None:
+        filters.append({"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": venue.most_stops})
     return filters
 
 

@@ -6,11 +6,20 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from deploy.local.wire.checks import COLLAR_MINUTES
 from deploy.local.wire.feed import MINUTE_MS
 from deploy.local.wire.orders import Reason, Refused
 from deploy.local.wire.rules import SymbolRules, VenueName
 from deploy.local.wire.venues import binance_json as shape
-from deploy.local.wire.venues.base import JSON, ApiError, Params, Personality, dump, integer
+from deploy.local.wire.venues.base import (
+    JSON,
+    ApiError,
+    Params,
+    Personality,
+    dump,
+    integer,
+    text,
+)
 
 MOST_CANDLES = 1000
 MOST_LEVELS = 5000
@@ -41,6 +50,8 @@ class BinanceMarket(Personality):
             ("GET", "/api/v3/ticker/24hr"): self._ticker_24hr,
             ("GET", "/api/v3/ticker/bookTicker"): self._book_ticker,
             ("GET", "/api/v3/ticker/price"): self._ticker_price,
+            ("GET", "/api/v3/avgPrice"): self._average_price,
+            ("GET", "/api/v3/referencePrice"): self._reference_price,
             ("GET", "/sapi/v1/system/status"): lambda _: dump(self._system_status()),
             ("GET", "/fapi/v1/exchangeInfo"): lambda _: b'{"symbols":[]}',
             ("GET", "/dapi/v1/exchangeInfo"): lambda _: b'{"symbols":[]}',
@@ -78,7 +89,7 @@ class BinanceMarket(Personality):
                 exchange.rules.values(),
                 status=exchange.conditions.status,
                 collar=exchange.checks.collar(),
-                most_stops=exchange.venue.most_stops,
+                venue=exchange.venue,
                 now_ms=self.clock_ms,
             ),
         )
@@ -172,13 +183,24 @@ class BinanceMarket(Personality):
             lambda: [shape.book_ticker(name, self._best(name)) for name in symbols],
         )
 
+    def _average_price(self, params: Params) -> bytes:
+        average = self.exchange.checks.average(self._symbol(params))
+        return dump({"mins": COLLAR_MINUTES, "price": text(average), "closeTime": self.clock_ms})
+
+    def _reference_price(self, params: Params) -> bytes:
+        """Here the same figure; Binance takes the plain mean of the trades of as long a time."""
+        symbol = self._symbol(params)
+        price = text(self.exchange.checks.average(symbol))
+        told = {"symbol": params["symbol"], "referencePrice": price, "timestamp": self.clock_ms}
+        return dump(told)
+
     def _ticker_price(self, params: Params) -> bytes:
         several = "symbol" not in params
         symbols = self._several(params) if several else [self._symbol(params)]
         rows = [
             {
                 "symbol": name.replace("/", ""),
-                "price": f"{self.feed.state(self.name, name, self.now_ms).mid:.8f}",
+                "price": f"{self.exchange.market.last(name):.8f}",
             }
             for name in symbols
         ]

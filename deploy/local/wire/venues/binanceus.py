@@ -15,6 +15,7 @@ from deploy.local.wire.venues.binance import Binance
 _ABSENT = (
     ("GET", "/sapi/v1/asset/tradeFee"),
     ("GET", "/sapi/v1/account/apiRestrictions"),
+    ("GET", "/api/v3/referencePrice"),
     ("GET", "/sapi/v1/margin/allPairs"),
     ("GET", "/sapi/v1/margin/isolated/allPairs"),
     ("GET", "/fapi/v1/exchangeInfo"),
