@@ -152,10 +152,22 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
 
 
 def lift(ledger: Ledger, *, set_by: str, reason: str) -> bool:
-    """End what ``set_by`` has tightened, unless something else has tightened since."""
+    """End what ``set_by`` has tightened, unless something else has tightened since.
+
+    A pause that was in force before it, and that it only kept from ending by itself, goes on.
+
+    Args:
+        set_by: who tightened, without a pause of his own.
+    """
     with ledger.transaction():
         present = read_for_update(ledger)
         if present.state == "ACTIVE" or present.set_by != set_by:
+            return False
+        if present.pause_until is not None:
+            ledger.execute(
+                "UPDATE trading_state SET rearm_required = false, reason = %s WHERE pod = %s",
+                (f"the pause from before goes on; {reason}", ledger.pod),
+            )
             return False
         _activate(ledger, present, reason=reason, set_by=set_by)
     return True

@@ -134,3 +134,24 @@ def test_only_what_the_same_one_tightened_is_lifted(ledger: Ledger) -> None:
     state.tighten(ledger, "HALTED", reason="drawdown", set_by="breaker")
     assert not state.lift(ledger, set_by="deploy:a", reason="done")
     assert state.read(ledger).state == "HALTED"
+
+
+@pytest.mark.parametrize("paused", ["REDUCING", "HALTED"])
+def test_a_pause_that_was_there_before_outlives_what_is_lifted(
+    ledger: Ledger, virtual_clock: VirtualClock, paused: state.State
+) -> None:
+    """The breaker has paused trading for an hour; code that is deployed meanwhile does not end it,
+    nor does the deployment leave anything that a person has to end."""
+    until = clock.now() + timedelta(hours=1)
+    state.tighten(ledger, paused, reason="losses", set_by="breaker", pause_until=until)
+    state.tighten(ledger, "REDUCING", reason="change", set_by="deploy:a", rearm_required=True)
+    virtual_clock.advance(hours=2)
+    assert not state.resume_after_pause(ledger, set_by="breaker")  # not while code changes
+    virtual_clock.advance(hours=-2)
+    assert not state.lift(ledger, set_by="deploy:a", reason="deployed")
+    present = state.read(ledger)
+    assert (present.state, present.pause_until, present.rearm_required) == (paused, until, False)
+    assert not state.resume_after_pause(ledger, set_by="breaker")
+    virtual_clock.advance(hours=2)
+    assert state.resume_after_pause(ledger, set_by="breaker")
+    assert state.read(ledger).state == "ACTIVE"
