@@ -17,6 +17,7 @@ from deploy.pipedream import build
 from deploy.pipedream.deployment import Deployment, DeploymentIncomplete, start_order
 from deploy.pipedream.rest import ApiError, PipedreamApi
 from deploy.pipedream.synced import Clone, GitFailed
+from shared import clock
 from shared.errors import ConfigurationError
 from shared.ledger import state
 from shared.ledger.connection import Ledger
@@ -146,6 +147,25 @@ def test_a_halt_meanwhile_is_not_lifted(place: Place) -> None:
     place.push()
     assert place.state() == "HALTED"
     assert "Trading stays HALTED: drawdown" in place.said
+
+
+def test_a_pause_that_is_over_meanwhile_ends_after_the_deployment(place: Place) -> None:
+    state.tighten(
+        place.ledger, "HALTED", reason="losses", set_by="breaker", pause_until=clock.now()
+    )
+    place.stand_in.deploys_after = 1
+    wait, resumed = place.wait, list[bool]()
+
+    def check(seconds: float) -> None:
+        resumed.append(state.resume_after_pause(place.ledger, set_by="breaker"))
+        wait(seconds)
+
+    place.wait = check  # type: ignore[method-assign]
+    built = place.push()
+    assert resumed == [False]
+    told = f"the pause from before goes on; build {built.build} is deployed"
+    assert f"Trading stays HALTED: {told}" in place.said
+    assert state.resume_after_pause(place.ledger, set_by="breaker")
 
 
 def test_a_refused_push_leaves_nothing_behind(place: Place) -> None:
