@@ -20,7 +20,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution import fees, fills, intents
+from shared.execution import bands, fees, fills, intents
 from shared.execution.entries import parents
 from shared.execution.intents import Intent
 from shared.execution.reconciling import amending
@@ -37,14 +37,29 @@ SEND_WITHIN = timedelta(seconds=5)
 the time that the order arrives another run may have taken it for dead."""
 
 
-def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book) -> OrderResult:
+def send(
+    run: Run,
+    venue: Venue,
+    intent: Intent,
+    rules: MarketRules,
+    book: Book,
+    *,
+    average_price: Decimal | None = None,
+) -> OrderResult:
     """Take one intent through the protocol. Never raises for what a venue does.
+
+    Args:
+        average_price: the venue's own, where the caller has asked for it; else it is asked for
+            here, if the order's price is to be judged by it.
 
     Raises:
         LeaseLost: another run has taken over; nothing was written and nothing sent.
         LedgerUnavailable: it does not answer; what was sent by then stays SENDING.
     """
-    ticket, sent_at = intent.ticket, clock.now()
+    ticket = intent.ticket
+    if average_price is None and bands.has_limit(ticket):
+        average_price = bands.average_for(venue, ticket.side, ticket.limit_price, rules, book)
+    sent_at = clock.now()
     try:
         with run.ledger.transaction():
             run.guard()
@@ -63,6 +78,7 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
                 now_ms=clock.now_ms(),
                 mode=venue.mode,
                 parent_id=intent.parent_id,
+                average_price=average_price,
             )
             if not intents.insert(run.ledger, intent, run.epoch, venue):
                 raise OrderDenied("INTENT_EXISTS", logical_key=intent.logical_key)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Literal
 
 from shared import clock
-from shared.execution.types import OrderTicket
+from shared.execution.types import Mode, OrderTicket
+from shared.ledger import events
 from shared.run import Run
 
 RUN_LIMIT = timedelta(seconds=60)
@@ -16,6 +17,8 @@ RUN_LIMIT = timedelta(seconds=60)
 
 # An order counts at full size while nobody knows what became of it, with its unfilled rest while
 # it rests on the venue, and with what the venue has filled but the ledger has not recorded yet.
+# What rests in a symbol is counted by account, as venues do: over the pods that share it, in the
+# way that the order would go. On paper a pod is alone.
 _FACTS = """
 WITH pending AS MATERIALIZED (
     SELECT position_id, symbol, venue, side, order_type, limit_price, quantity, true AS unresolved,
@@ -40,6 +43,23 @@ WITH pending AS MATERIALIZED (
     WHERE i.pod = %(pod)s AND i.sent_at > %(now)s - interval '1 hour'
       AND o.filled_quantity > recorded.quantity
 ),
+family AS (SELECT coalesce((SELECT base FROM pods WHERE pod = %(pod)s), %(pod)s) AS base),
+account AS MATERIALIZED (
+    SELECT %(pod)s AS pod
+    UNION SELECT base FROM family WHERE %(mode)s <> 'paper'
+    UNION SELECT p.pod FROM pods p JOIN family USING (base) WHERE %(mode)s <> 'paper'
+),
+resting AS MATERIALIZED (
+    SELECT i.position_id, i.order_type
+    FROM intents i JOIN account USING (pod)
+    WHERE i.state IN ('SENDING', 'UNKNOWN') AND i.client_order_id <> %(client_order_id)s
+      AND i.venue = %(venue)s AND i.symbol = %(symbol)s AND coalesce(i.mode, %(mode)s) = %(mode)s
+    UNION ALL
+    SELECT i.position_id, i.order_type
+    FROM orders o JOIN account USING (pod) JOIN intents i USING (intent_id)
+    WHERE o.status = 'open' AND i.state NOT IN ('SENDING', 'UNKNOWN')
+      AND i.venue = %(venue)s AND i.symbol = %(symbol)s AND coalesce(i.mode, %(mode)s) = %(mode)s
+),
 own AS MATERIALIZED (
     SELECT sleeve FROM positions WHERE pod = %(pod)s AND position_id = %(position_id)s
 ),
@@ -61,7 +81,7 @@ held AS MATERIALIZED (
     ) AS quoted ON true
     WHERE p.pod = %(pod)s AND p.closed_at IS NULL
 )
-SELECT h.*, p.*, o.*, (SELECT sleeve FROM own) AS sleeve,
+SELECT h.*, p.*, o.*, r.*, m.*, (SELECT sleeve FROM own) AS sleeve,
     (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,
     (SELECT quantity FROM position_holdings
      WHERE position_id = %(position_id)s AND venue = %(venue)s) AS held_on_venue,
@@ -117,6 +137,28 @@ CROSS JOIN (
     FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
       AND client_order_id <> %(client_order_id)s
 ) o
+CROSS JOIN (
+    SELECT count(*) AS resting_orders,
+           count(*) FILTER (WHERE order_type IN ('stop_limit', 'stop_market')) AS resting_stops,
+           count(*) FILTER (WHERE order_type IN ('stop_limit', 'stop_market')
+                              AND position_id = %(position_id)s) AS own_resting_stops
+    FROM resting
+) r
+CROSS JOIN (
+    SELECT count(*) AS messages_last_hour,
+           count(*) FILTER (WHERE at > %(now)s - interval '1 minute') AS messages_last_minute,
+           count(*) FILTER (WHERE symbol = %(symbol)s) AS symbol_messages_last_hour,
+           count(*) FILTER (WHERE symbol = %(symbol)s AND at > %(now)s - interval '1 minute')
+               AS symbol_messages_last_minute
+    FROM (
+        SELECT sent_at AS at, symbol FROM intents
+        WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
+          AND client_order_id <> %(client_order_id)s
+        UNION ALL
+        SELECT at, detail ->> 'symbol' FROM events
+        WHERE pod = %(pod)s AND kind = %(cancel_sent)s AND at > %(now)s - interval '1 hour'
+    ) sent
+) m
 """
 
 
@@ -133,6 +175,10 @@ class Facts:
         unknown_stop_quantity: of ``pending_sell_quantity``, what belongs to protective stops that
             may or may not rest: their run has heard no answer, or is dead.
         stops_last_hour, stops_last_minute: how many of the orders were protective stops.
+        resting_orders: of the account in the order's symbol on its venue, what rests and what may.
+        resting_stops: how many of these are stops; ``own_resting_stops`` of the order's position.
+        messages_last_hour, messages_last_minute: orders of every kind and cancels, as they were
+            sent; ``symbol_`` of the order's symbol.
     """
 
     run_started_at: datetime | None
@@ -156,11 +202,22 @@ class Facts:
     orders_last_minute: int
     stops_last_hour: int
     stops_last_minute: int
+    resting_orders: int
+    resting_stops: int
+    own_resting_stops: int
+    messages_last_hour: int
+    messages_last_minute: int
+    symbol_messages_last_hour: int
+    symbol_messages_last_minute: int
     other_venue_mids: list[Decimal] | None
 
 
-def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts:
-    """Read the facts for ``ticket`` inside the caller's transaction."""
+def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int, mode: Mode) -> Facts:
+    """Read the facts for ``ticket`` inside the caller's transaction.
+
+    Args:
+        mode: where the order would end.
+    """
     row = run.ledger.one(
         _FACTS,
         {
@@ -174,6 +231,8 @@ def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts
             "limit_price": ticket.limit_price,
             "quote": run.config.quote_currency,
             "now": clock.from_ms(now_ms),
+            "mode": mode,
+            "cancel_sent": events.CANCEL_SENT,
             "run_died_before": clock.from_ms(now_ms) - RUN_LIMIT,
         },
     )

@@ -10,6 +10,7 @@ and cannot find denies: nothing passes for want of data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from shared.errors import OrderDenied
 from shared.execution.types import MarketRules, Mode, OrderTicket, Purpose
@@ -17,7 +18,7 @@ from shared.ledger import arming, equity, stages, state, throttles
 from shared.ledger.connection import Ledger
 from shared.market.types import Book
 from shared.risk import facts, lately
-from shared.risk.controls import conduct, money, order, prices, stage
+from shared.risk.controls import conduct, money, order, prices, stage, venue
 from shared.risk.controls.case import Case
 from shared.run import Run
 
@@ -34,6 +35,10 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     prices.depth,
     prices.volume,
     order.grid,
+    venue.filters,
+    venue.price_band,
+    venue.resting_orders,
+    venue.resting_stops,
     money.position_size,
     money.position_share,
     money.gross,
@@ -51,6 +56,8 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     order.holding,
     conduct.rate,
     conduct.symbol_rate,
+    conduct.messages,
+    conduct.symbol_messages,
     conduct.repeated,
     conduct.run_time,
 )
@@ -67,6 +74,7 @@ def check(
     now_ms: int,
     mode: Mode,
     parent_id: str | None = None,
+    average_price: Decimal | None = None,
 ) -> None:
     """Let the order pass, or refuse it.
 
@@ -76,6 +84,7 @@ def check(
     Args:
         mode: where the order would end.
         parent_id: of the parent order that the order is a slice of.
+        average_price: the venue's own, as ``bands.average_for`` has asked for it.
 
     Raises:
         OrderDenied: a control refuses; ``code`` names it and the numbers are in ``detail``.
@@ -88,12 +97,12 @@ def check(
     order.deny_unless_numbers(ticket)
     if mode == "live" and ticket.side == "buy":
         arming.demand(run.ledger)
-    known = facts.fetch(run, ticket, position_id, now_ms)
+    known = facts.fetch(run, ticket, position_id, now_ms, mode)
     recent = lately.fetch(run, ticket, position_id, parent_id, now_ms)
     stands = equity.standing(run.ledger, run.config.quote_currency, now_ms)
     case = Case(
         run.config, ticket, purpose, rules, book, now_ms, trading, known, recent, stands,
-        run.universe.buyable, run.compared_at.get(ticket.venue),
+        run.universe.buyable, run.compared_at.get(ticket.venue), average_price,
     )  # fmt: skip
     for control in CONTROLS:
         control(case)

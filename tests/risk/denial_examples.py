@@ -9,11 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 from shared.errors import OrderDenied
+from shared.execution.types import PriceBand
 from shared.market.types import Book
 from shared.risk.controls import stage
 from tests.risk.gate_case import BOOK, NOW, NOW_MS, STOP, case, denial
 from tests.risk.world import BTC, ETH, dec, rules
 
+# The band of the example in Binance's "Filters".
+NARROW = PriceBand(dec("0.2"), dec("1.2"), dec("0.8"), dec(5), 1)
 CORE = {"sleeve": "core", "settings": {"core_sleeve_percent": dec(20)}}
 
 
@@ -55,6 +58,8 @@ EXAMPLES: dict[str, Callable[[], OrderDenied | None]] = {
     "ORDER_NUMBER": of(quantity=Decimal("NaN")),
     "ORDER_STOP_PRICE": of("protect", **STOP | {"stop_price": None}),
     "ORDER_SELF_MATCH": of(opposing=1),
+    "ORDERS_RESTING": of(resting_orders=200),
+    "STOPS_RESTING": of("protect", **STOP, resting_stops=5),
     "HOLDING_EXCEEDED": of("exit", pending_sell_quantity=dec("0.6")),
     # what it is for
     "MARKET_MISMATCH": of(rules=rules(symbol=ETH)),
@@ -63,6 +68,7 @@ EXAMPLES: dict[str, Callable[[], OrderDenied | None]] = {
     "VENUE_NOT_ALLOWED": of(venue="binanceus", rules=rules("binanceus")),
     "MARKET_CLOSED": of(is_open=False),
     "RULES_NUMBER": of(price_tick=0),
+    "RULES_UNREAD": of(unread_filters=("PERCENT_PRICE avgPriceMins: was nothing",)),
     "FACT_INVALID": of(others_held_quote=Decimal("NaN")),
     "QUANTITY_STEP": of(quantity=dec("0.5005")),
     "QUANTITY_MINIMUM": of(min_quantity="0.501"),
@@ -76,6 +82,9 @@ EXAMPLES: dict[str, Callable[[], OrderDenied | None]] = {
     "BOOK_SPREAD": of(book=asks((101.0, 8.0))),
     "BOOK_DEPTH": of(book=asks((100.01, 1.9))),
     "PRICE_COLLAR": of(limit_price=dec("100.51")),
+    "PRICE_BAND": of(price_band=NARROW, average_price=dec(80)),
+    "PRICE_BAND_UNKNOWN": of(price_band=NARROW),
+    "PRICE_AVERAGE": of(price_band=NARROW, average_price=Decimal("NaN")),
     "PRICE_STOP_ABOVE_MID": of("protect", **STOP | {"stop_price": dec(101)}),
     "PRICE_ONE_SOURCE": of(other_venue_mids=[]),
     "PRICE_VENUES_APART": of(other_venue_mids=[dec(98)]),
@@ -109,6 +118,8 @@ EXAMPLES: dict[str, Callable[[], OrderDenied | None]] = {
     "SYMBOL_UNRESOLVED": of(unresolved=1),
     "RATE_ORDERS": of(orders_last_minute=20),
     "RATE_SYMBOL": of(symbol_trades_last_minute=10),
+    "RATE_MESSAGES": of(messages_last_minute=60),
+    "RATE_SYMBOL_MESSAGES": of(symbol_messages_last_minute=30),
     "REPEATED_ENTRIES": of(repeated_entries=10),
     "STRATEGY_THROTTLED": of(throttled_at=NOW),
     "RUN_TIME": of(run_started_at=NOW - timedelta(milliseconds=44_001)),

@@ -45,6 +45,13 @@ NO_RISK: dict[str, Any] = {
     "orders_last_minute": 0,
     "stops_last_hour": 0,
     "stops_last_minute": 0,
+    "resting_orders": 0,
+    "resting_stops": 0,
+    "own_resting_stops": 0,
+    "messages_last_hour": 0,
+    "messages_last_minute": 0,
+    "symbol_messages_last_hour": 0,
+    "symbol_messages_last_minute": 0,
     "other_venue_mids": [dec(100)],
 }
 QUIET = Lately(dec("99.9"), dec("100.1"), dec(5e7), dec(0), 0, 0, 0, 0, "momentum", None, 0)
@@ -52,7 +59,7 @@ FLAT = Standing(*[dec(10_000), NOW], *[dec(10_000)] * 5)
 BOOK = Book(BTC, ((99.99, 7.0), (99.0, 7.0)), ((100.01, 8.0), (101.0, 8.0)), NOW_MS)
 ACTIVE = TradingState("ACTIVE", "test", "test", NOW, None, False, dec(1), False, False)
 STOP = {"order_type": "stop_limit", "stop_price": dec(98), "limit_price": dec(97)}
-_OF_RULES = ("min_", "taker_", "price_t", "is_open")
+_OF_RULES = ("min_", "max_", "taker_", "price_t", "price_b", "unread_", "is_open")
 
 
 def case(purpose: Any = "entry", **changes: Any) -> Case:
@@ -70,11 +77,12 @@ def case(purpose: Any = "entry", **changes: Any) -> Case:
     settings = config.load({"POD": "test"}).model_copy(update=changes.pop("settings", {}))
     market_rules = changes.pop("rules", rules(**market))
     compared_at = changes.pop("compared_at", NOW)
+    average_price = changes.pop("average_price", None)
     trading = dataclasses.replace(ACTIVE, **_taken(changes, TradingState))
     order = ticket(**(side | changes))
     return Case(
         settings, order, purpose, market_rules, seen, now_ms, trading, known, recent, stands,
-        settings.pairs, compared_at,
+        settings.pairs, compared_at, average_price,
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ STOP = {"side": "sell", "purpose": "protect", "order_type": "stop_limit"}
 
 
 def ask(world: World, position_id: int, order: OrderTicket | None = None) -> Facts:
-    return facts.fetch(world.run, order or ticket(), position_id, clock.now_ms())
+    return facts.fetch(world.run, order or ticket(), position_id, clock.now_ms(), "paper")
 
 
 def some(found: Facts, names: tuple[str, ...]) -> dict[str, Any]:

@@ -33,6 +33,9 @@ HARMLESS = {
     "rules.min_quantity": ZERO,  # some venues have none
     "rules.min_notional": ZERO,
     "rules.taker_fee_bps": ZERO,  # some markets are free
+    # a venue may have no such rule, and may tell nothing that cannot be read
+    **dict.fromkeys(("rules.price_band", "rules.max_orders", "rules.max_stop_orders"), NOTHING),
+    "rules.unread_filters": "None empty",
     "facts.held_on_venue": "None zero",  # a buy needs nothing that is held
     "lately.throttled_at": NOTHING,  # it is not throttled
     "lately.strategy": "another",  # a name
@@ -165,6 +168,7 @@ KEEPS_SALES_BACK = (
     "facts.run_started_at", "facts.position_symbol", "facts.held_on_venue",
     "facts.pending_sell_quantity", "facts.unknown_stop_quantity", "facts.opposing",
     "facts.orders_last", "facts.other_venue_mids",
+    "facts.messages_last", "facts.resting_orders", "facts.resting_stops",
 )  # fmt: skip
 
 

@@ -162,22 +162,27 @@ def test_order_rate(
 
 
 @pytest.mark.parametrize(
-    ("stops", "stop", "leave"),
-    [(39, None, None), (40, "RATE_ORDERS", None), (60, "RATE_ORDERS", "RATE_ORDERS")],
+    ("stops", "stop", "leave", "entry"),
+    [
+        (39, None, None, None),
+        (40, "RATE_ORDERS", None, None),
+        (59, "RATE_ORDERS", None, None),
+        (60, "RATE_ORDERS", "RATE_ORDERS", "RATE_MESSAGES"),
+    ],
 )
 def test_stops_take_no_room_from_entries_and_leave_some_to_exits(
-    world: World, holding: int, stops: int, stop: str | None, leave: str | None
+    world: World, holding: int, stops: int, stop: str | None, leave: str | None, entry: str | None
 ) -> None:
     other = world.position(ETH)
     for _ in range(stops):
         world.intent(
-            other, symbol=ETH, venue="kraken", side="sell", purpose="protect",
+            other, symbol="SOL/USDT", venue="kraken", side="sell", purpose="protect",
             order_type="stop_limit", order_status="cancelled",
         )  # fmt: skip
     order = sale(order_type="stop_limit", stop_price=dec(98), limit_price=dec(97))
     assert judge(world, order, purpose="protect", position_id=holding) == stop
     assert judge(world, sale(), purpose="exit", position_id=holding) == leave
-    assert judge(world, ticket(symbol=ETH), position_id=other) is None
+    assert judge(world, ticket(symbol=ETH), position_id=other) == entry
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 from shared import clock, config
 from shared.cache import Cache
 from shared.calls import CallLog
-from shared.execution.types import MarketRules, OrderTicket
+from shared.execution.types import MarketRules, OrderTicket, PriceBand
 from shared.ledger import runs
 from shared.ledger.connection import Ledger, json
 from shared.market.types import Book, Quote
@@ -256,9 +256,22 @@ class World:
         return position_id
 
 
+WIDE = PriceBand(dec("0.2"), dec(5), dec("0.2"), dec(5), 5)
+"""Of BTC/USDT on Binance."""
+
+
 def rules(
-    venue: str = "binance", symbol: str = BTC, *, is_open: bool = True, **changes: object
+    venue: str = "binance",
+    symbol: str = BTC,
+    *,
+    is_open: bool = True,
+    price_band: PriceBand | None = WIDE,
+    max_orders: int | None = 200,
+    max_stop_orders: int | None = 5,
+    unread_filters: tuple[str, ...] = (),
+    **changes: object,
 ) -> MarketRules:
+    """Those of Binance, but for coarser grids."""
     values = {
         "price_tick": "0.01",
         "quantity_step": "0.001",
@@ -268,7 +281,10 @@ def rules(
         "maker_fee_bps": "10",
     } | changes
     numbers = {name: dec(value) for name, value in values.items()}
-    return MarketRules(venue, symbol, **numbers, is_open=is_open)
+    return MarketRules(
+        venue, symbol, **numbers, is_open=is_open, price_band=price_band, max_orders=max_orders,
+        max_stop_orders=max_stop_orders, unread_filters=unread_filters,
+    )  # fmt: skip
 
 
 def ticket(**changes: Any) -> OrderTicket:

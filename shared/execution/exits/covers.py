@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from shared import clock
+from shared.execution import bands
 from shared.execution.rounding import ceil_to, floor_to
 from shared.execution.types import MarketRules
 from shared.ledger.connection import Ledger
@@ -155,6 +156,21 @@ def wanted(cover: Cover, rules: MarketRules) -> Stop:
     if quantity < rules.min_quantity or quantity * limit_price < rules.min_notional:
         quantity = Decimal(0)
     return Stop(quantity, stop_price, limit_price)
+
+
+def within_band(stop: Stop, rules: MarketRules, average_price: Decimal | None) -> Stop:
+    """The stop, raised as far as the venue's price band asks for.
+
+    Its trigger rises with its limit: a stop that sells a little early protects, and one whose limit
+    is as high as its trigger would rest unfilled after a jump. What rests is not judged again, so a
+    stop is right as long as it is not below the decided one.
+    """
+    lowest = bands.lowest_sale(rules, average_price)
+    if lowest is None or stop.limit_price >= lowest:
+        return stop
+    below_trigger = 1 - STOP_LIMIT_OFFSET_PERCENT / 100
+    stop_price = max(stop.stop_price, ceil_to(lowest / below_trigger, rules.price_tick))
+    return Stop(stop.quantity, stop_price, ceil_to(stop_price * below_trigger, rules.price_tick))
 
 
 def is_right(cover: Cover, stop: Stop) -> bool:

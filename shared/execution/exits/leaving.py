@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
+from shared.execution import bands, cancelling
 from shared.execution.entries import parents
 from shared.execution.exits import protecting
 from shared.execution.reconciling import sharing
@@ -106,7 +107,8 @@ def cancel_entries(run: Run, venues: Mapping[str, Venue], reason: str) -> int:
     )
     for row in resting:
         try:
-            venues[row["venue"]].cancel(row["venue_order_id"], row["symbol"])
+            venue = venues[row["venue"]]
+            cancelling.cancel(ledger, venue, row["venue_order_id"], row["symbol"])
         except (VenueUnavailable, KeyError) as error:
             events.record(ledger, "CANCEL_FAILED", {**row, "error": str(error)})
     return ended + len(resting)
@@ -203,7 +205,17 @@ def _sell(
     )
     collar_bps = _collar_bps(run, position_id, venue.name)
     intent = marketable_intent(wish, rules, book, collar_bps=collar_bps)
-    return None if intent is None else send(run, venue, intent, rules, book)
+    if intent is None:
+        return None
+    price = intent.ticket.limit_price
+    average = bands.average_for(venue, "sell", price, rules, book)
+    intent = bands.fitted_sale(intent, rules, average)
+    best_bid = Decimal(str(book.bids[0][0]))
+    if intent.ticket.limit_price > max(price, best_bid):
+        least = intent.ticket.limit_price
+        why = f"{venue.name}: takes no sale below {least}, and the bid is {best_bid}"
+        _tell_delayed(run, position_id, row, why)
+    return send(run, venue, intent, rules, book, average_price=average)
 
 
 def _collar_bps(run: Run, position_id: int, venue_name: str) -> Decimal:

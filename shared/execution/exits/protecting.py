@@ -16,7 +16,7 @@ from typing import Any
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import intents
+from shared.execution import bands, cancelling, intents
 from shared.execution.exits import covers, naked
 from shared.execution.exits.covers import Cover, Stop
 from shared.execution.intents import Intent
@@ -114,11 +114,13 @@ def _mended(run: Run, venue: Venue, rules: MarketRules, cover: Cover, done: Prot
     if covers.is_right(cover, stop) or cover.unknown_stops:
         return cover  # what became of an unknown stop is for reconciliation to find out
     book: Book | None = None
+    average: Decimal | None = None
     if stop.quantity > 0:
         if cover.is_waiting:
             return cover
         book = venue.book(cover.symbol)
-        if _is_reached(stop, book):
+        average = _average_price(venue, stop, rules, book)
+        if _is_reached(covers.within_band(stop, rules, average), book):
             return cover  # the venue would refuse it: the old stop triggers, or the loop sells
     replaces = cover.stops > 0
     if replaces and clock.now() - run.event_at > _REPLACES_WITHIN:
@@ -129,7 +131,7 @@ def _mended(run: Run, venue: Venue, rules: MarketRules, cover: Cover, done: Prot
     stop = covers.wanted(cover, rules)
     if book is None or stop.quantity == 0 or cover.stops or cover.unknown_stops:
         return cover
-    outcome = _place(run, venue, rules, book, cover, stop)
+    outcome = _place(run, venue, rules, book, cover, stop, average)
     if outcome not in ("OPEN", "FILLED", "PARTIALLY_FILLED"):
         done.refused += 1
     elif replaces:
@@ -151,12 +153,31 @@ def _is_reached(stop: Stop, book: Book) -> bool:
     return Decimal(str(book.bids[0][0])) <= stop.stop_price
 
 
-def _place(run: Run, venue: Venue, rules: MarketRules, book: Book, cover: Cover, stop: Stop) -> str:
+def _average_price(venue: Venue, stop: Stop, rules: MarketRules, book: Book) -> Decimal | None:
+    """The venue's own, where the stop's limit is to be judged by it."""
+    if venue.protection == "stop_market":
+        return None
+    return bands.average_for(venue, "sell", stop.limit_price, rules, book)
+
+
+def _place(
+    run: Run,
+    venue: Venue,
+    rules: MarketRules,
+    book: Book,
+    cover: Cover,
+    decided: Stop,
+    average_price: Decimal | None,
+) -> str:
     """Send the stop. Its key counts what was sent before it: who races for it finds the same one.
 
     It is measured against its own trigger: the mid of the moment when it was placed says nothing
     about a fill hours later.
     """
+    stop = covers.within_band(decided, rules, average_price)
+    if stop != decided:
+        why = f"decided at {decided.stop_price}, and the venue takes no stop so low"
+        _tell(run, cover, "STOP_RAISED", f"{why}: placed at {stop.stop_price}")
     key = f"protect:{run.ledger.pod}:{cover.position_id}:{venue.name}:{cover.sent_stops}"
     ticket = OrderTicket(
         client_order_id=intents.client_order_id(key),
@@ -179,7 +200,7 @@ def _place(run: Run, venue: Venue, rules: MarketRules, book: Book, cover: Cover,
         decision_mid=stop.stop_price,
         arrival_mid=stop.stop_price,
     )
-    result = send(run, venue, intent, rules, book)
+    result = send(run, venue, intent, rules, book, average_price=average_price)
     if result.outcome in ("DENIED", "REJECTED"):
         _tell(run, cover, f"STOP_{result.outcome}", result.detail)
     return result.outcome
@@ -193,7 +214,7 @@ def _cancel(run: Run, venue: Venue, row: Row) -> str:
     """
     error = ""
     try:
-        venue.cancel(row["venue_order_id"], row["symbol"])
+        cancelling.cancel(run.ledger, venue, row["venue_order_id"], row["symbol"])
     except VenueUnavailable as refused:
         error = str(refused)
     try:

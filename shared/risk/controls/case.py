@@ -23,6 +23,8 @@ class Case:
     Attributes:
         buyable: the symbols in which this run may take new risk.
         compared_at: when this run last found the venue's balances equal to the ledger's.
+        average_price: the venue's own, by which it judges limit prices; ``None`` where it was not
+            needed, or not told.
     """
 
     config: Config
@@ -37,6 +39,7 @@ class Case:
     standing: Standing
     buyable: tuple[str, ...]
     compared_at: datetime | None
+    average_price: Decimal | None
 
     @property
     def new_risk(self) -> bool:

@@ -11,13 +11,19 @@ RUN_LIMIT_MS = 60_000  # the platform kills a cron run after this
 MAX_CLOCK_AHEAD_MS = 1_000
 
 # Entries and other new risk, protective stops, exits. Stops follow what is bought and where the
-# price moves: they take no room from entries, and leave the last third to exits.
+# price moves: among orders they take no room from entries, and leave the last third to exits.
 MAX_ORDERS_PER_MINUTE = (20, 40, 60)
 MAX_ORDERS_PER_HOUR = (400, 800, 1_200)
 
 # Of new risk alone, stops not counted: a pod's day, and one symbol, which may use up half a pod's.
 MAX_TRADES_PER_DAY = 2_000
 MAX_SYMBOL_TRADES = {"minute": 10, "hour": 200, "day": 1_000}
+
+# Orders of every kind and cancels, in the same tiers. An entry brings a stop, and the cancel of the
+# stop before it; a stop that follows the price is a cancel and an order, and so is an exit.
+MAX_MESSAGES_PER_MINUTE = (60, 80, 120)
+MAX_MESSAGES_PER_HOUR = (1_200, 1_600, 2_400)
+MAX_SYMBOL_MESSAGES = {"minute": 30, "hour": 600}
 
 MAX_REPEATED_ENTRIES = 10
 """So often in a row a strategy may be carried out in a symbol within ``REPEAT_WINDOW``, with no
@@ -38,8 +44,7 @@ def unresolved(case: Case) -> None:
 
 def rate(case: Case) -> None:
     """The pod sends no more orders than its trading can explain (C09)."""
-    facts = case.facts
-    tier = 0 if case.new_risk else 1 if case.purpose == "protect" else 2
+    facts, tier = case.facts, _tier(case)
     minute, hour = facts.orders_last_minute, facts.orders_last_hour
     if case.new_risk:
         minute, hour = minute - facts.stops_last_minute, hour - facts.stops_last_hour
@@ -75,6 +80,48 @@ def symbol_rate(case: Case) -> None:
                 after=before[window] + 1,
                 limit=limit,
             )
+
+
+def messages(case: Case) -> None:
+    """Orders and cancels together keep to their rate: new risk stops first, exits last (C09).
+
+    A cancel itself passes no control, so none is ever kept back; what is held against an order is
+    what the pod has sent before it.
+    """
+    facts, tier = case.facts, _tier(case)
+    for window, before, limit in (
+        ("minute", facts.messages_last_minute, MAX_MESSAGES_PER_MINUTE[tier]),
+        ("hour", facts.messages_last_hour, MAX_MESSAGES_PER_HOUR[tier]),
+    ):
+        if before + 1 > limit:
+            raise OrderDenied(
+                "RATE_MESSAGES", window=window, before=before, after=before + 1, limit=limit
+            )
+
+
+def symbol_messages(case: Case) -> None:
+    """No symbol takes more than half of the orders and cancels (C09). Of new risk alone."""
+    if not case.new_risk:
+        return
+    before = {
+        "minute": case.facts.symbol_messages_last_minute,
+        "hour": case.facts.symbol_messages_last_hour,
+    }
+    for window, limit in MAX_SYMBOL_MESSAGES.items():
+        if before[window] + 1 > limit:
+            raise OrderDenied(
+                "RATE_SYMBOL_MESSAGES",
+                symbol=case.ticket.symbol,
+                window=window,
+                before=before[window],
+                after=before[window] + 1,
+                limit=limit,
+            )
+
+
+def _tier(case: Case) -> int:
+    """Which of three limits holds: that of new risk, of protective stops, or of exits."""
+    return 0 if case.new_risk else 1 if case.purpose == "protect" else 2
 
 
 def repeated(case: Case) -> None:
