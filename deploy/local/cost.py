@@ -30,7 +30,8 @@ class WorkflowCost:
     """The price of one scheduled workflow at its own schedule.
 
     Attributes:
-        peak_mib: ``None`` where the runs had no process of their own.
+        peak_mib: ``None`` where the runs had no process of their own, or the system that
+            measured does not tell.
         segments_a_run: units of 30 s, the mean of the measured runs.
         margin_seconds: what the slowest of a hundred runs may take longer without costing more.
     """

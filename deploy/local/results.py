@@ -22,12 +22,12 @@ class Usage:
 
     Attributes:
         cold: the process was started for this run.
-        peak_kib: the largest resident size of the process in its life so far; 0 where the system
-            does not tell.
+        peak_kib: the largest resident size of the process in its life so far; ``None`` where
+            the system does not tell.
     """
 
     cold: bool
-    peak_kib: int
+    peak_kib: int | None
 
 
 @dataclass(frozen=True)

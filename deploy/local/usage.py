@@ -19,7 +19,8 @@ class WorkflowUsage:
     Attributes:
         seconds: of each run, by the machine's monotonic clock; one that was made to stand still
             on purpose counts with that time.
-        peak_kib: the largest of its processes; ``None`` where no process was its own.
+        peak_kib: the largest of its processes; ``None`` where no process was its own, or
+            the system does not tell.
     """
 
     seconds: array[float] = field(default_factory=lambda: array("d"))
@@ -32,7 +33,8 @@ class WorkflowUsage:
         self.seconds.append(result.seconds)
         if result.usage is None:
             return
-        self.peak_kib = max(self.peak_kib or 0, result.usage.peak_kib)
+        if result.usage.peak_kib is not None:
+            self.peak_kib = max(self.peak_kib or 0, result.usage.peak_kib)
         if result.usage.cold:
             self.cold_seconds.append(result.seconds)
 

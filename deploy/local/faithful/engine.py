@@ -130,7 +130,7 @@ class FaithfulEngine:
 
     def end(self, run: object) -> Usage:
         assert isinstance(run, _Run)
-        usage = Usage(run.cold, run.peak_kib)
+        usage = Usage(run.cold, run.peak_kib or None)  # no process takes nothing: not told
         tally = self._tally(run.workflow)
         tally.peak_kib = max(tally.peak_kib, run.peak_kib)
         with self._lock:

@@ -14,6 +14,7 @@ import pytest
 from deploy.local import events, manifest
 from deploy.local.engines import Disturbance, InjectedError, InjectedKill, StepKilled
 from deploy.local.faithful.engine import FaithfulEngine, StepFailed
+from deploy.local.faithful.process import StepProcess
 from deploy.local.flow import Ending
 from deploy.local.manifest import Project
 from deploy.local.platform import Platform, WorkflowResult
@@ -359,7 +360,26 @@ def test_what_a_run_took_is_told(start: Start) -> None:
     first, second = run(platform).usage, run(platform).usage
     assert first is not None and second is not None
     assert (first.cold, second.cold) == (True, False)
+    assert first.peak_kib is not None and second.peak_kib is not None
     assert 4 * 1024 < first.peak_kib <= second.peak_kib < 64 * 1024
+
+
+def test_memory_that_the_system_does_not_tell_is_unknown(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no ``/proc``: else 256 MiB would be told to be enough."""
+    receive = StepProcess.receive
+
+    def untold(self: StepProcess, look: Callable[[], str | None]) -> dict[str, Any] | str:
+        message = receive(self, look)
+        if isinstance(message, dict) and "done" in message:
+            message["done"]["peak_kib"] = 0
+        return message
+
+    monkeypatch.setattr(StepProcess, "receive", untold)
+    monkeypatch.setattr(StepProcess, "resident_kib", lambda self: 0)
+    usage = run(start("return 1")).usage
+    assert usage is not None and usage.peak_kib is None
 
 
 def test_scratch_files_stay_for_a_warm_run_and_are_gone_for_a_cold_one(
