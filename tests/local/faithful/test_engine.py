@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local import events, manifest
 from deploy.local.engines import Disturbance, InjectedError, InjectedKill, StepKilled
+from deploy.local.faithful import engine as engine_module
 from deploy.local.faithful.engine import FaithfulEngine, StepFailed
 from deploy.local.faithful.process import StepProcess
 from deploy.local.flow import Ending
@@ -332,15 +333,24 @@ def test_the_time_goes_on_while_a_run_stands_still(
 
 
 def test_the_time_that_a_run_stands_still_does_not_end_it(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = start("import time\ntime.sleep(0.1)\nreturn 1", timeout_s=30)
-    run(platform)
-    read = time.perf_counter
+    """The step goes on until the engine has looked at its time."""
+    looked, look, read = tmp_path / "looked", engine_module._look, time.perf_counter
+
+    def look_and_tell(*arguments: Any) -> str | None:
+        reason = look(*arguments)
+        looked.touch()
+        return reason
 
     def stand() -> None:
+        looked.unlink()
         monkeypatch.setattr(time, "perf_counter", lambda: read() + 100)
 
+    monkeypatch.setattr(engine_module, "_look", look_and_tell)
+    body = f"begun = True\nwhile not os.path.exists({str(looked)!r}):\n    pass\nreturn 1"
+    platform = start(body, timeout_s=30)
+    run(platform)
     assert disturbed(platform, "hold", 2, hold=stand).export_of("first") == 1
 
 
