@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from shared import clock
 from shared.errors import OrderRejected, OrderUnknown, VenueUnavailable
+from shared.execution import bands
 from shared.execution.types import (
     Balance,
     MarketRules,
     OrderStatus,
     OrderTicket,
+    PriceBand,
     VenueFill,
     VenueOrder,
 )
@@ -38,6 +40,9 @@ class ScriptedVenue:
         stops: the tickets of the stop orders that rest here, by the venue's order id.
         fill_share: which share of a quantity fills.
         hides_orders: queries by client id find nothing.
+        price_band: judged against ``average``, or the mid where that is ``None``.
+        max_stop_orders: it refuses a further one.
+        averages_asked: how often it was asked for its average.
     """
 
     mode: Literal["paper", "simulated", "live"] = "simulated"
@@ -61,12 +66,21 @@ class ScriptedVenue:
         self.fill_share = Decimal(1)
         self.hides_orders = False
         self.down = False
+        self.price_band: PriceBand | None = None
+        self.average: Decimal | None = None
+        self.max_stop_orders: int | None = None
+        self.averages_asked = 0
 
     def rules(self, symbol: str) -> MarketRules:
         return MarketRules(
             self.name, symbol, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(5),
-            self.fee_bps, self.fee_bps, True,
+            self.fee_bps, self.fee_bps, True, self.price_band, None, self.max_stop_orders,
         )  # fmt: skip
+
+    def average_price(self, symbol: str) -> Decimal:
+        self._answer()
+        self.averages_asked += 1
+        return self.mid if self.average is None else self.average
 
     def candles(
         self, symbol: str, timeframe: str, *, since_ms: int | None, limit: int
@@ -183,7 +197,14 @@ class ScriptedVenue:
             raise VenueUnavailable(f"{self.name}: ExchangeNotAvailable")
 
     def _refuse(self, ticket: OrderTicket) -> None:
+        if self.price_band is not None and ticket.order_type != "stop_market":
+            average = self.mid if self.average is None else self.average
+            low, high = bands.limits(self.price_band, ticket.side, average)
+            if not low <= ticket.limit_price <= high:
+                raise OrderRejected(f"{self.name}: PERCENT_PRICE_BY_SIDE")
         if ticket.stop_price is not None:
+            if self.max_stop_orders is not None and len(self.stops) >= self.max_stop_orders:
+                raise OrderRejected(f"{self.name}: MAX_NUM_ALGO_ORDERS")
             if not self.takes_stops:
                 raise OrderRejected(f"{self.name}: no stop orders")
             if self.bid <= ticket.stop_price:
