@@ -14,7 +14,7 @@ from shared.risk.core import records
 from shared.run import Run
 from shared.signals import regime
 
-FUNDING_RETRY_HOURS = 1  # a first funding that has bought nothing is tried again after this
+RETRY_HOURS = 1  # after this the rest of a rebalance that did not get far is planned anew
 SCAN_MAX_AGE = timedelta(minutes=3)
 
 _SCANNED = """
@@ -60,15 +60,19 @@ def deny_unless_allowed(run: Run, *, is_live: bool) -> None:
 
 
 def deny_if_recent(run: Run, *, first_funding: bool) -> None:
-    """At most one rebalance in ``REBALANCE_MIN_HOURS``; a first funding waits for an hour at most.
+    """At most one rebalance in ``REBALANCE_MIN_HOURS``; what was not carried out waits for an hour.
 
-    What it costs to be off for a day is small beside a second round of fees and spreads.
+    What it costs to be off for a day is small beside a second round of fees and spreads. But what
+    a halt or the venues have left untraded has not been paid for once, nor has a first funding.
     """
-    at, hours = records.last_at(run.ledger), run.config.rebalance_min_hours
-    if first_funding:
-        hours = min(hours, FUNDING_RETRY_HOURS)
-    if at is not None and clock.now() - at < timedelta(hours=hours):
-        raise OrderDenied("REBALANCE_RECENT", last=clock.iso(at), minimum_hours=hours)
+    now, hours = clock.now(), run.config.rebalance_min_hours
+    for attempt in records.attempts(run.ledger, now - timedelta(hours=hours)):
+        is_paid_for = attempt.is_carried_out and not first_funding
+        wait_hours = hours if is_paid_for else min(hours, RETRY_HOURS)
+        if now - attempt.at < timedelta(hours=wait_hours):
+            raise OrderDenied(
+                "REBALANCE_RECENT", last=clock.iso(attempt.at), minimum_hours=wait_hours
+            )
 
 
 def deny_while_busy(ledger: Ledger, symbols: Sequence[str]) -> None:

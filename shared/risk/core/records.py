@@ -17,6 +17,25 @@ LOCKED = timedelta(days=7)
 """After a stop or another exit by risk the sleeve buys the symbol again only then: what has fallen
 by a fifth is not bought back at once because it is below its target."""
 
+_CARRIED_OUT_SHARE = Decimal("0.5")
+"""Of a trade's planned notional. A whole one stays a little under its plan too: its slices are
+rounded down to lots, and sized at the worst price of the collar."""
+
+_ATTEMPTS = """
+SELECT r.at, bool_and(coalesce(filled.quote, 0) >=
+                      %(share)s * (planned.trade->>'notional_quote')::numeric) AS is_carried_out
+FROM rebalances r
+CROSS JOIN LATERAL jsonb_array_elements(r.trades) AS planned(trade)
+CROSS JOIN LATERAL (
+    SELECT sum(f.price * f.quantity) AS quote FROM intents i JOIN fills f USING (intent_id)
+    WHERE i.pod = r.pod AND i.symbol = planned.trade->>'symbol' AND i.sent_at >= r.at
+      AND i.parent_id = concat_ws(':', r.rebalance_id, planned.trade->>'side',
+                                  planned.trade->>'symbol')
+) AS filled
+WHERE r.pod = %(pod)s AND r.at > %(since)s
+GROUP BY r.rebalance_id, r.at ORDER BY r.at DESC
+"""
+
 _COLUMNS = "rebalance_id, at, reason, weights, trades, skipped, state, ended_reason"
 
 
@@ -57,6 +76,14 @@ class Rebalance:
 
     def of_side(self, side: Side) -> list[PlannedTrade]:
         return [trade for trade in self.trades if trade.side == side]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """When a rebalance was planned, and whether each of its trades was filled by half or more."""
+
+    at: datetime
+    is_carried_out: bool
 
 
 def identity(pod: str, event_at: datetime) -> str:
@@ -109,10 +136,10 @@ def under_way(ledger: Ledger) -> Rebalance | None:
     return Rebalance(**(row | {"trades": trades}))
 
 
-def last_at(ledger: Ledger) -> datetime | None:
-    """When the newest one was planned."""
-    row = ledger.one("SELECT max(at) AS at FROM rebalances WHERE pod = %s", (ledger.pod,))
-    return None if row is None else row["at"]
+def attempts(ledger: Ledger, since: datetime) -> list[Attempt]:
+    """The rebalances that were planned after ``since``, newest first."""
+    rows = ledger.query(_ATTEMPTS, {"pod": ledger.pod, "since": since, "share": _CARRIED_OUT_SHARE})
+    return [Attempt(**row) for row in rows]
 
 
 def advance(ledger: Ledger, rebalance_id: str, state: State, reason: str | None = None) -> None:

@@ -256,6 +256,26 @@ def test_a_halt_in_the_middle_ends_it_and_buys_no_more(funded: CoreBench) -> Non
     funded.agree()
 
 
+def test_what_a_halt_has_left_untraded_waits_for_an_hour_and_not_for_a_day(
+    bench: CoreBench,
+) -> None:
+    bench.minutes(5)  # the first of three slices of the funding
+    state.tighten(bench.ledger, "HALTED", reason="test", set_by="test")
+    bench.minutes(5)
+    assert bench.states() == [("DONE", "FIRST_FUNDING")]
+    assert bench.worth("BTC") == pytest.approx(267, rel=0.05)
+    state.rearm(bench.ledger, reason="test", set_by="test")
+    bench.minutes(50)
+    assert bench.reason == "REBALANCE_RECENT" and len(bench.states()) == 1
+    bench.minutes(15)
+    assert bench.states()[1:] == [("DONE", "WEIGHT_OFF")]
+    assert bench.worth("BTC") == pytest.approx(750, rel=0.02)  # half a band below its target
+    bench.move(BTC=1_300)
+    bench.minutes(120)
+    assert bench.reason == "REBALANCE_RECENT" and len(bench.states()) == 2  # that one was whole
+    bench.agree()
+
+
 def test_a_repeat_of_the_run_plans_and_orders_nothing_twice(bench: CoreBench) -> None:
     bench.minutes(5)
     parents = bench.ledger.query("SELECT parent_id FROM parent_orders ORDER BY parent_id")
