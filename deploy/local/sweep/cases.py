@@ -218,7 +218,8 @@ class Stage:
                 result.recovery_fired = [str(fault) for fault in lane.fired]
                 worked = 0
             result.minutes = minute - self.scenario.minute
-            if result.minutes >= MAX_RECOVERY_MINUTES + 4 * bool(struck):
+            most = max(MAX_RECOVERY_MINUTES, self.scenario.recovery_minutes)
+            if result.minutes >= most + 4 * bool(struck):
                 break
             open_before = open_before or not self._is_at_rest()
             over = result.minutes >= self.scenario.recovery_minutes
