@@ -59,8 +59,8 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         "",
         *_trade_table(document["rebalances"]),
         "",
-        f"- Off by at most {_number(document['farthest_points'], 2)} points after the funding; the "
-        f"band is {document['band_percent']:g}. {document['beyond_band_samples']} of "
+        f"- Farthest off once funded: {_number(document['farthest_points'], 2)} points; the band "
+        f"is {document['band_percent']:g}. {document['beyond_band_samples']} of "
         f"{document['samples']} looks, five minutes apart, found a weight outside of it.",
         f"- Needed and not done: {postponed or 'never'}.",
         "- Between two rebalances: "
@@ -75,8 +75,10 @@ def as_markdown(document: Mapping[str, Any]) -> str:
 
 
 def _rebalance_table(rebalances: list[dict[str, Any]]) -> list[str]:
-    head = ("planned", "reason", "minutes", "turnover", "% of the sleeve", "fees", "slippage")
-    head += ("cost, bps", "farthest off before", "after", "r.m.s. off before", "after")
+    head = (
+        *("planned", "reason", "minutes", "turnover", "% of the sleeve", "fees", "slippage"),
+        *("cost, bps", "farthest off before", "after", "r.m.s. off before", "after"),
+    )
     rows = [
         (
             r["at"],
