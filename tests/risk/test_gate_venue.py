@@ -257,6 +257,27 @@ def test_the_venue_counts_by_account(
     assert found == ("STOPS_RESTING" if counts else None)
 
 
+@pytest.mark.parametrize("under_way", [{"order_status": "open"}, {"state": "UNKNOWN"}])
+@pytest.mark.parametrize(
+    ("sent_in", "code"),
+    [
+        ("simulated", "STOPS_RESTING"),
+        ("paper", None),  # it rests nowhere
+        (None, "STOPS_RESTING"),  # older than the column
+    ],
+)
+def test_what_went_another_way_takes_no_room(
+    world: World, holding: int, under_way: dict[str, Any], sent_in: str | None, code: str | None
+) -> None:
+    other = world.position(ETH)
+    for _ in range(5):
+        world.intent(other, **RESTING, **under_way)
+    world.ledger.execute("UPDATE intents SET mode = %s WHERE position_id = %s", (sent_in, other))
+    stop = sale(order_type="stop_limit", stop_price=dec(98), limit_price=dec(97))
+    found = judge(world, stop, purpose="protect", position_id=holding, mode="simulated")
+    assert found == code
+
+
 def test_a_base_sees_its_pods_and_a_pod_its_base(world: World, holding: int) -> None:
     world.ledger.execute(
         "INSERT INTO pods (pod, base, settings, created_at, created_by) "
