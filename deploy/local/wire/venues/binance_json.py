@@ -91,7 +91,7 @@ def _common_filters(collar: tuple[Decimal, Decimal] | None, venue: VenueRules) -
     if collar is not None:
         least, most = (format(multiple, "f") for multiple in collar)
         sides = ("bid", "ask") if venue.price_filter == "PERCENT_PRICE_BY_SIDE" else ("",)
-        multiples = {}
+        multiples: dict[str, str] = {}
         for side in sides:
             name = f"{side}Multiplier" if side else "multiplier"
             multiples |= {f"{name}Up": most, f"{name}Down": least}
