@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -215,6 +216,21 @@ def test_nothing_is_bought_where_its_stop_would_find_no_room(bench: Bench) -> No
         "STOPS_RESTING: purpose=entry, venue=binance, before=0, after=1, limit=0"
     ]
     assert venue.sent == []
+
+
+def test_what_one_venue_has_no_room_for_is_bought_on_the_next(
+    make_bench: Callable[..., Bench],
+) -> None:
+    full, free = ScriptedVenue("binance"), ScriptedVenue("kraken")
+    full.max_stop_orders = 0
+    free.mid = Decimal("100.02")  # the dearer one
+    bench = make_bench(full, free)
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry("60"))
+    assert [(r.venue, r.outcome) for r in desk.work()] == [
+        ("binance", "DENIED"), ("kraken", "FILLED"),
+    ]  # fmt: skip
 
 
 def test_a_stop_is_replaced_in_its_own_room(bench: Bench) -> None:
