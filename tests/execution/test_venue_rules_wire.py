@@ -30,7 +30,6 @@ from tests.peg_rows import tell_worth
 START = DEFAULT_START + timedelta(hours=12)
 WIDE = PriceBand(Decimal("0.2"), Decimal(5), Decimal("0.2"), Decimal(5), 5)
 BY_FILTERS = ("binance", "binanceus")
-ERRORS = ccxt_loader.errors()
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +254,7 @@ def test_the_reference_price_comes_before_the_average(
 ) -> None:
     if reference == "-2043":
         words = 'binance {"code":-2043,"msg":"This symbol doesn\'t have a reference price."}'
-        reference = ERRORS.ExchangeError(words)
+        reference = ccxt_loader.errors().ExchangeError(words)
     client = Answers(
         publicGetReferencePrice=reference,
         publicGetAvgPrice=AVERAGE,
@@ -266,8 +265,8 @@ def test_the_reference_price_comes_before_the_average(
 
 
 def test_a_failure_is_no_missing_reference_price() -> None:
-    client = Answers(publicGetReferencePrice=ERRORS.RequestTimeout("binance"))
-    with pytest.raises(ERRORS.RequestTimeout):
+    client = Answers(publicGetReferencePrice=ccxt_loader.errors().RequestTimeout("binance"))
+    with pytest.raises(ccxt_loader.errors().RequestTimeout):
         dialects.DIALECTS["binance"].average_price(client, "BTCUSDT", 5)
     other = Answers(publicGetAvgPrice=AVERAGE | {"mins": "1"})
     with pytest.raises(ValueError, match="expected 5 minutes, was '1'"):
