@@ -10,7 +10,7 @@ from shared import clock
 from shared.execution.venues.base import PublicVenue
 from shared.ledger import parameters, state
 from shared.ledger.connection import Ledger, json
-from shared.market import calm, microstructure, packing, symbol_table, universe
+from shared.market import calm, microstructure, packing, peg, symbol_table, universe
 from shared.market.calm import Calm
 from shared.market.gathering.gather import Gathered, gather
 from shared.market.packing import Market
@@ -50,6 +50,7 @@ def scan(
         market, trusted = symbol_table.build(symbol, gathered, run.config, sizes, now_ms)
         markets.append(market)
         prices += trusted
+    prices += symbol_table.pegs(gathered)
     scored = [market["calibrated"] for market in markets if market["ai_score"] is not None]
     buyable = run.universe.buyable  # what is held besides is looked at, and no opportunity
     opportunities = _ranked([market for market in markets if market["symbol"] in buyable])
@@ -78,6 +79,7 @@ def scan(
                 "size_factor": float(trading.size_factor),
                 "limit_orders_only": trading.limit_orders_only,
             },
+            "quote_worth": _quote_worth(gathered, run.config.quote_currency),
             "universe": universe.as_export(run, chosen),
             "missing": [*gathered.missing, *universe.missing(run)],
         }
@@ -95,6 +97,16 @@ def _calm(gathered: Gathered, now_ms: int) -> dict[tuple[str, str], Calm]:
         windows = inputs.refreshed.windows
         found[inputs.venue, symbol] = calm.measure(windows.get("1m"), windows.get("1h"), now_ms)
     return found
+
+
+def _quote_worth(gathered: Gathered, currency: str) -> dict[str, float]:
+    """By venue and pair, for example ``{"kraken USDT/USD": 0.9998}``."""
+    return {
+        f"{price.venue} {price.symbol}": round(
+            float(peg.worth(currency, price.symbol, Decimal(repr(float(price.quote.mid))))), 6
+        )
+        for price in symbol_table.pegs(gathered)
+    }
 
 
 def _headlines(gathered: Gathered, symbols: Sequence[str]) -> list[dict[str, Any]]:

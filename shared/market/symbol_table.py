@@ -83,6 +83,19 @@ def build(
     return market, [Price(venue, symbol, quotes[venue]) for venue in verdict.trusted]
 
 
+def pegs(gathered: Gathered) -> list[Price]:
+    """What the venues tell of the quote currency's worth: kept with the prices, no market of ours.
+
+    None of them is sorted out as an untrusted one would be: a peg that one venue alone shows broken
+    may be the first to break.
+    """
+    return [
+        Price(venue, pair, quote)
+        for venue, told in gathered.pegs.items()
+        for pair, quote in told.items()
+    ]
+
+
 def _derivatives(symbol: str, gathered: Gathered) -> dict[str, Any] | None:
     return None if gathered.derivatives is None else gathered.derivatives.by_symbol[symbol]
 

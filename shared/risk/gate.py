@@ -30,6 +30,7 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     prices.book,
     prices.collar,
     prices.cross_venue,
+    prices.quote_peg,
     prices.spread,
     prices.minute_range,
     prices.depth,

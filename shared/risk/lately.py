@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.execution.types import OrderTicket
+from shared.market import peg
 from shared.run import Run
 
 REPEAT_WINDOW = timedelta(hours=24)
@@ -49,7 +50,14 @@ SELECT market.*, sent.*, (SELECT strategy FROM own) AS strategy,
        AND at > coalesce((SELECT max(reenabled_at) FROM throttles
                           WHERE pod = %(pod)s AND symbol = %(symbol)s
                             AND strategy = (SELECT strategy FROM own)), '-infinity'))
-        AS repeated_entries
+        AS repeated_entries,
+    (SELECT array_agg((bid + ask) / 2) FROM prices
+     WHERE pod = %(pod)s AND symbol = %(peg_pair)s AND at > %(now)s - interval '10 minutes')
+        AS quote_worths,
+    (SELECT array_agg(CASE WHEN split_part(symbol, '/', 1) = %(quote)s
+                           THEN (bid + ask) / 2 ELSE 2 / (bid + ask) END) FROM prices
+     WHERE pod = %(pod)s AND symbol = ANY(%(peg_crosses)s)
+       AND at > %(now)s - interval '10 minutes') AS quote_cross_worths
 FROM (
     SELECT min(low_1m) AS low_1m, max(high_1m) AS high_1m,
            coalesce(max(volume_24h_quote) FILTER (WHERE venue = %(venue)s), min(volume_24h_quote))
@@ -87,6 +95,8 @@ class Lately:
         repeated_entries: how often in a row that strategy has been carried out in the symbol,
             without the order's own parent.
         throttled_at: since when it needs a person to go on.
+        quote_worths: of a unit of the quote currency in what it is pegged to, by venue;
+            ``quote_cross_worths`` in other stablecoins. Of the last ten minutes.
     """
 
     low_1m: Decimal | None
@@ -100,6 +110,8 @@ class Lately:
     strategy: str | None
     throttled_at: datetime | None
     repeated_entries: int
+    quote_worths: list[Decimal] | None
+    quote_cross_worths: list[Decimal] | None
 
 
 def fetch(
@@ -110,7 +122,7 @@ def fetch(
     Args:
         parent_id: of the parent order that the order is a slice of.
     """
-    now = clock.from_ms(now_ms)
+    now, quote = clock.from_ms(now_ms), run.config.quote_currency
     row = run.ledger.one(
         _LATELY,
         {
@@ -122,6 +134,9 @@ def fetch(
             "venue": ticket.venue,
             "now": now,
             "repeats_from": now - REPEAT_WINDOW,
+            "quote": quote,
+            "peg_pair": peg.direct_pair(quote),
+            "peg_crosses": list(peg.cross_pairs(quote)),
         },
     )
     if row is None:  # a SELECT without FROM always has its row

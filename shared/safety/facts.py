@@ -72,7 +72,8 @@ SELECT s.at, (
         'symbol', m->'symbol', 'price', m->'price', 'anomaly', m->'anomaly',
         'spread_bps', m#>'{microstructure,spread_bps}',
         'depth_quote', m#>'{microstructure,depth_25bps_quote}', 'venues', m->'venues'))
-    FROM jsonb_array_elements(s.payload#>'{signals,markets}') AS m) AS markets
+    FROM jsonb_array_elements(s.payload#>'{signals,markets}') AS m) AS markets,
+    s.payload->'quote_worth' AS quote_worth
 FROM (
     (SELECT at, payload FROM scans WHERE pod = %(pod)s AND at <= %(now)s
      ORDER BY at DESC LIMIT 1)
@@ -97,10 +98,15 @@ class Calls:
 
 @dataclass(frozen=True)
 class Scan:
-    """The parts of a scan that the checks look at."""
+    """The parts of a scan that the checks look at.
+
+    Attributes:
+        quote_worth: of a unit of the quote currency in its peg, by venue and pair.
+    """
 
     at: datetime
     markets: list[dict[str, Any]]
+    quote_worth: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,9 @@ def fetch(ledger: Ledger, quote_currency: str) -> Facts:
     if row is None:  # a SELECT without FROM always has its row
         raise AssertionError("facts: expected one row")
     calls = {r["service"]: Calls(**r) for r in ledger.query(_CALLS, key)}
-    scans = [Scan(r["at"], r["markets"] or []) for r in ledger.query(_SCANS, key)]
+    scans = [
+        Scan(r["at"], r["markets"] or [], r["quote_worth"] or {}) for r in ledger.query(_SCANS, key)
+    ]
     return Facts(
         now=now,
         trading=trading,

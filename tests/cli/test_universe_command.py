@@ -162,6 +162,7 @@ def test_refresh_chooses_at_once(
         "XRP/USDT": "RANK_LOW",
         "DOGE/USDT": "RANK_LOW",
         "BNB/USDT": "BACKUPS_FEW",
+        "USDC/USDT": "KIND_STABLECOIN",
     }
 
 

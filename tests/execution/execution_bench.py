@@ -14,6 +14,7 @@ from shared.ledger import leases, runs
 from shared.ledger.connection import Ledger
 from shared.run import Run
 from tests.conftest import VirtualClock
+from tests.peg_rows import tell_worth
 
 
 class Bench:
@@ -30,6 +31,7 @@ class Bench:
                 "VALUES ('test', %s, 'USDT', %s, %s, 'opening balance')",
                 (venue.name, venue.account["USDT"], clock.now()),
             )
+        tell_worth(ledger)
         self.see_prices()
 
     def see_prices(self) -> None:

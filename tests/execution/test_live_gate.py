@@ -80,7 +80,7 @@ def open_desk(bench: Bench) -> Desk:
     desk = Desk.open(bench.run())
     book = desk.venues["binance"].book("BTC/USDT")
     bench.venues["binance"].mid = Decimal(str(round(book.mid, 2)))
-    bench.ledger.execute("DELETE FROM prices")
+    bench.ledger.execute("DELETE FROM prices WHERE symbol = 'BTC/USDT'")
     bench.see_prices()
     return desk
 

@@ -297,7 +297,7 @@ def test_a_venue_that_dies_between_book_and_send_is_replaced_once_that_is_certai
     best.next_submit = "lose request"
     desk.work()
     backup.move("99.9")  # from now on it is the cheaper one
-    bench.ledger.execute("DELETE FROM prices")
+    bench.ledger.execute("DELETE FROM prices WHERE symbol = 'BTC/USDT'")
     while bench.states()[0] == "UNKNOWN":
         assert sent(best, backup) == [Decimal("0.099"), 0]
         next_minute(bench)
@@ -382,7 +382,7 @@ def test_no_trouble_makes_it_buy_more_than_is_due(
     entered(bench, urgency="normal").work()
     (parent,) = parents.working(bench.ledger)
     for _ in range(13):
-        bench.ledger.execute("DELETE FROM prices")
+        bench.ledger.execute("DELETE FROM prices WHERE symbol = 'BTC/USDT'")
         for venue in venues:
             mid = Decimal(100) + Decimal(chance.randrange(-10, 11)) / 100
             shows(venue, (float(mid + Decimal("0.05")), chance.choice([0.05, 0.06, 1000.0])))

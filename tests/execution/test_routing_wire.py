@@ -16,6 +16,7 @@ from shared.execution.types import EntryOrder, Exits
 from shared.ledger import leases, runs
 from shared.ledger.connection import Ledger
 from shared.run import Run
+from tests.peg_rows import tell_worth
 
 START = datetime(2025, 5, 6, 12, tzinfo=UTC)
 BTC = "BTC/USDT"
@@ -59,6 +60,7 @@ def run(wire: WireProcess, ledger: Ledger) -> Run:
 
 def see(run: Run, desk: Desk) -> Decimal:
     """Balances, prices and equity as the loop has them by now; returns the mid."""
+    tell_worth(run.ledger)
     for name, venue in desk.venues.items():
         quote = venue.quotes([BTC])[BTC]
         bid, ask = Decimal(str(quote.bid)), Decimal(str(quote.ask))

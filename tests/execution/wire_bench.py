@@ -15,6 +15,7 @@ from shared.ledger import leases, runs
 from shared.ledger.connection import Ledger
 from shared.run import Run
 from tests.conftest import VirtualClock
+from tests.peg_rows import tell_worth
 
 SYMBOL = "BTC/USDT"
 ORDER = {
@@ -48,6 +49,7 @@ class WireBench:
             }
             | key_variables(wire.credentials)
         )
+        tell_worth(ledger)
         ledger.execute(
             "INSERT INTO transfers (pod, venue, currency, amount, at, note) "
             "VALUES ('test', %s, 'USDT', %s, %s, 'opening balance')",

@@ -62,12 +62,18 @@ def as_candles(rows: NDArray[np.float64], timeframe: str, symbol: str = "BTC/USD
 
 
 class FakeVenue:
-    """Answers from tables; counts its calls. ``broken`` names methods that fail."""
+    """Answers from tables; counts its calls.
+
+    Attributes:
+        pegs: mids of the pairs that tell a stablecoin's worth.
+        broken: names methods that fail.
+    """
 
     def __init__(self, name: str = "binance", *, mid: float = 100.0, cap: int = 1_000) -> None:
         self.name, self.mid, self.cap = name, mid, cap
         self.calls: list[tuple[str, ...]] = []
         self.rows: dict[str, NDArray[np.float64]] = {}
+        self.pegs = {"USDT/USD": 1.0}
         self.broken: set[str] = set()
         self.answers: dict[str, Callable[..., Any]] = {}
         self.now_ms: Callable[[], int] = clock.now_ms
@@ -118,8 +124,11 @@ class FakeVenue:
         self._called("quotes")
         if "quotes" in self.answers:
             return self.answers["quotes"](symbols)
-        quote = Quote(self.mid * 0.9999, self.mid * 1.0001, self.now_ms())
-        return dict.fromkeys(symbols, quote)
+        mids = {symbol: self.mid for symbol in symbols if not symbol.startswith("USD")} | {
+            pair: mid for pair, mid in self.pegs.items() if pair in symbols
+        }
+        now_ms = self.now_ms()
+        return {pair: Quote(mid * 0.9999, mid * 1.0001, now_ms) for pair, mid in mids.items()}
 
     def count(self, method: str) -> int:
         return sum(call[0] == method for call in self.calls)

@@ -13,6 +13,7 @@ from deploy.local.wire.faults import rules
 from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.ccxt_venue import CcxtVenue
+from shared.market import peg
 from shared.market.candles.candle_refresh import refresh
 from shared.market.types import TIMEFRAMES
 from tests.execution import contract_venue
@@ -98,3 +99,10 @@ def test_a_symbol_that_is_not_listed_is_refused_without_a_request(
         refresh(venue, "NOPE/USDT", {}, NOW_MS)
     assert wire.stats() == before
     assert set(venue.quotes((BTC, "NOPE/USDT"))) == {BTC}
+
+
+def test_a_venue_tells_what_a_tether_is_worth_by_the_pair_that_it_lists(venue: CcxtVenue) -> None:
+    told = venue.quotes(peg.pairs("USDT"))
+    (pair,) = told
+    assert pair == ("USDC/USDT" if venue.name == "binance" else "USDT/USD")
+    assert told[pair].mid == pytest.approx(1, rel=0.002)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.execution.venues.listings import Listed
+from shared.market.kinds import kind_of
 from shared.market.universe.choosing import Choice, History, Limits, choose
-from shared.market.universe.kinds import kind_of
 from tests.market.universe_bench import GOOD, LIMITS, SYMBOLS, listed, ranked
 
 

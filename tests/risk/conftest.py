@@ -6,6 +6,7 @@ import pytest
 
 from shared.ledger.connection import Ledger
 from tests.conftest import VirtualClock
+from tests.peg_rows import tell_worth
 from tests.risk.world import World, make_run
 
 
@@ -17,6 +18,7 @@ def world(ledger: Ledger, virtual_clock: VirtualClock) -> World:
     funded_at = built.now() - timedelta(days=30)
     built.transfer("binance", "USDT", 6000, at=funded_at)
     built.transfer("kraken", "USDT", 4000, at=funded_at)
+    tell_worth(ledger)
     return built
 
 

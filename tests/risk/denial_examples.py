@@ -87,6 +87,8 @@ EXAMPLES: dict[str, Callable[[], OrderDenied | None]] = {
     "PRICE_AVERAGE": of(price_band=NARROW, average_price=Decimal("NaN")),
     "PRICE_STOP_ABOVE_MID": of("protect", **STOP | {"stop_price": dec(101)}),
     "PRICE_ONE_SOURCE": of(other_venue_mids=[]),
+    "QUOTE_PEG": of(quote_worths=[dec("0.9899")]),
+    "QUOTE_PEG_UNKNOWN": of(quote_worths=None),
     "PRICE_VENUES_APART": of(other_venue_mids=[dec(98)]),
     "PRICE_RANGE": of(low_1m=dec(97)),
     "PRICE_RANGE_UNKNOWN": of(low_1m=None),

@@ -54,7 +54,9 @@ NO_RISK: dict[str, Any] = {
     "symbol_messages_last_minute": 0,
     "other_venue_mids": [dec(100)],
 }
-QUIET = Lately(dec("99.9"), dec("100.1"), dec(5e7), dec(0), 0, 0, 0, 0, "momentum", None, 0)
+QUIET = Lately(
+    dec("99.9"), dec("100.1"), dec(5e7), dec(0), 0, 0, 0, 0, "momentum", None, 0, [dec(1)], None
+)
 FLAT = Standing(*[dec(10_000), NOW], *[dec(10_000)] * 5)
 BOOK = Book(BTC, ((99.99, 7.0), (99.0, 7.0)), ((100.01, 8.0), (101.0, 8.0)), NOW_MS)
 ACTIVE = TradingState("ACTIVE", "test", "test", NOW, None, False, dec(1), False, False)

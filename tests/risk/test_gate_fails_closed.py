@@ -39,6 +39,7 @@ HARMLESS = {
     "facts.held_on_venue": "None zero",  # a buy needs nothing that is held
     "lately.throttled_at": NOTHING,  # it is not throttled
     "lately.strategy": "another",  # a name
+    "lately.quote_cross_worths": "None empty",  # judged only where there is no better
     "buyable": NOTHING,  # the run's own, never missing
     "standing.capital_quote": "any",  # equity is known, and counts instead
 }

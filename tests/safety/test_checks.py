@@ -31,7 +31,7 @@ def minutes_ago(minutes: float) -> Any:
 
 
 def scan(**changes: Any) -> Scan:
-    return Scan(clock.now(), [market(pair, **changes) for pair in PAIRS])
+    return Scan(clock.now(), [market(pair, **changes) for pair in PAIRS], {})
 
 
 def quoted(mid: float) -> dict[str, Any]:
@@ -144,16 +144,31 @@ def test_market_limits(check: Check, changes: dict[str, Any], status: str) -> No
     assert result.status == status, result
 
 
+@pytest.mark.parametrize(
+    ("worth", "detail"),
+    [
+        (0.99, "none"),
+        (0.9899, "USDT is worth 0.9899 by kraken USDT/USD"),
+        (1.01, "none"),
+        (1.0101, "USDT is worth 1.0101 by kraken USDT/USD"),
+    ],
+)
+def test_a_peg_is_lost(worth: float, detail: str) -> None:
+    seen = Scan(clock.now(), [market(pair) for pair in PAIRS], {"kraken USDT/USD": worth})
+    result = market_checks.anomalies(facts(scan=seen), settings())
+    assert (result.status, result.detail) == ("OK" if detail == "none" else "WARNING", detail)
+
+
 @pytest.mark.parametrize(("minutes", "status"), [(3, "OK"), (3.1, "CRITICAL")])
 def test_a_silent_scanner(minutes: float, status: str) -> None:
-    old = Scan(minutes_ago(minutes), [market(pair) for pair in PAIRS])
+    old = Scan(minutes_ago(minutes), [market(pair) for pair in PAIRS], {})
     assert market_checks.anomalies(facts(scan=old), settings()).status == status
 
 
 def test_prices_that_stand_still_everywhere() -> None:
-    frozen = Scan(minutes_ago(5), [market(pair) for pair in PAIRS])
+    frozen = Scan(minutes_ago(5), [market(pair) for pair in PAIRS], {})
     assert market_checks.anomalies(facts(earlier_scan=frozen), settings()).status == "WARNING"
-    one_moved = Scan(minutes_ago(5), [market(p, price=100.0 + (p == PAIRS[0])) for p in PAIRS])
+    one_moved = Scan(minutes_ago(5), [market(p, price=100.0 + (p == PAIRS[0])) for p in PAIRS], {})
     assert market_checks.anomalies(facts(earlier_scan=one_moved), settings()).status == "OK"
 
 

@@ -69,9 +69,9 @@ def facts(**changes: Any) -> Facts:
         "standing": standing,
         "statement_ms": 1.0,
         "calls": {"binance": calls()},
-        "scan": Scan(now, [market(pair) for pair in PAIRS]),
+        "scan": Scan(now, [market(pair) for pair in PAIRS], {}),
         "earlier_scan": Scan(
-            now - timedelta(minutes=5), [market(pair, price=101.0) for pair in PAIRS]
+            now - timedelta(minutes=5), [market(pair, price=101.0) for pair in PAIRS], {}
         ),
         "started": True,
         "positions_quote": Decimal(500),

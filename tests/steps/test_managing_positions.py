@@ -18,6 +18,7 @@ from shared.risk import exits
 from shared.risk.manage import manage_exits
 from tests.conftest import VirtualClock
 from tests.execution.scripted_venue import ScriptedVenue
+from tests.peg_rows import tell_worth
 from tests.risk.world import BTC, World, make_run
 
 
@@ -28,6 +29,7 @@ class Minutes:
         self.world, self.venue, self.time = world, venue, time
         world.price("binance", BTC, 100)
         world.calm()
+        tell_worth(world.ledger)
         desk = self.desk()
         desk.reconcile()
         mid = Decimal(100)

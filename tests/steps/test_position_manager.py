@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared import clock
 from shared.execution.exits import naked
@@ -24,6 +25,11 @@ from tests.conftest import VirtualClock
 from tests.risk.world import BTC, ETH, World, dec, make_run, quote, rules
 
 MINUTE_MS = 60_000
+
+
+def hours(close: NDArray[np.float64]) -> Candles:
+    opens = clock.now_ms() - 3_600_000 * np.arange(len(close), 0, -1, dtype=np.int64)
+    return Candles(BTC, "1h", opens, close, close, close, close, np.ones(len(close)))
 
 
 class FakeVenue:
@@ -260,8 +266,7 @@ def test_lost_momentum_on_the_hour(
     world.fill(position_id, "0.5", at=world.now() - timedelta(hours=2))
     # Flat for a long time, then an accelerating move down or up.
     close = np.concatenate([np.full(150, 100.0), 100 + slope * 0.02 * np.arange(1, 9) ** 2])
-    opens = clock.now_ms() - 3_600_000 * np.arange(len(close), 0, -1, dtype=np.int64)
-    hourly = Candles(BTC, "1h", opens, close, close, close, close, np.ones(len(close)))
+    hourly = hours(close)
     monkeypatch.setattr(
         candle_store, "window", lambda run, venue, symbol, frame: hourly if frame == "1h" else None
     )
@@ -324,8 +329,10 @@ def test_a_position_tells_how_long_it_had_no_stop(world: World, desk: FakeDesk) 
 
 
 def test_a_pyramid_raises_the_stop_first_and_adds_within_the_limits(
-    world: World, desk: FakeDesk
+    world: World, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    steady = hours(np.linspace(100, 106, 400))
+    monkeypatch.setattr(candle_store, "window", lambda *asked: steady)
     position_id = hold(world, "0.6", trailing_activation_price=dec(150), **FAR)
     price(desk, 106)
     export = manager.manage(world.run)

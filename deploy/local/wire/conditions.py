@@ -30,6 +30,7 @@ class Conditions:
         expire_after_ms: age at which the venue ends a resting order by itself.
         fee_token: whether fees are paid in the venue's own token, as long as there is some.
         query_lag_ms: orders and fills that are younger are not shown by queries; balances are.
+        tether_worth: in dollars, by the pair that tells it here, from the next minute on.
     """
 
     status: VenueStatus = "online"
@@ -40,6 +41,7 @@ class Conditions:
     expire_after_ms: int | None = None
     fee_token: bool = False
     query_lag_ms: int = 0
+    tether_worth: Decimal = Decimal(1)
 
     def change(self, venue: VenueRules, settings: Mapping[str, Any]) -> None:
         """Take over ``settings``, by attribute; those that are not named stay as they are.
@@ -106,6 +108,18 @@ def _number(least: int, most: int) -> Callable[[str, Any], Decimal]:
     return parse
 
 
+def _positive(most: int) -> Callable[[str, Any], Decimal]:
+    within = _number(0, most)
+
+    def parse(name: str, value: Any) -> Decimal:
+        number = within(name, value)
+        if number == 0:
+            raise ConfigurationError(f"{name}: expected more than 0, was {value!r}")
+        return number
+
+    return parse
+
+
 def _optional[T](parse: Callable[[str, Any], T]) -> Callable[[str, Any], T | None]:
     return lambda name, value: None if value is None else parse(name, value)
 
@@ -124,4 +138,5 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "resting_fill_minutes": _whole(1, 1_440),
     "expire_after_ms": _optional(_whole(1)),
     "query_lag_ms": _whole(0),
+    "tether_worth": _positive(2),
 }

@@ -1,7 +1,8 @@
 """Prices of every venue at a virtual time: candles, the mid, and what the market has been like.
 
 A market source knows one price series for each base against USDT. This module derives the crosses
-(ETH/BTC, SOL/BTC) and sets the venues a few basis points apart. Everything is a function of the
+(ETH/BTC, SOL/BTC), adds the pairs that tell what a tether is worth, which is one dollar, and sets
+the venues a few basis points apart. Everything is a function of the
 seed, the venue, the symbol and the minute, so that the same question has the same answer however
 often and in whatever order it is asked.
 """
@@ -50,6 +51,15 @@ VOLUME_SHARE: dict[VenueName, float] = {
 # first symbol's turnover that it is given.
 TOKEN_PRICE_USDT = 600.0
 TOKEN_VOLUME_SHARE = 0.05
+# The pairs that tell a tether's worth where the source does not know them, and the part of the
+# first symbol's turnover that they are given.
+PEG_PAIR: dict[VenueName, str] = {
+    "binance": "USDC/USDT",
+    "binanceus": "USDT/USD",
+    "coinbase": "USDT/USD",
+    "kraken": "USDT/USD",
+}
+PEG_VOLUME_SHARE = 0.05
 # Knots of the basis, in minutes, with their weights: it wanders and always comes back to zero.
 _BASIS_OCTAVES = ((7, 0.4), (31, 0.6))
 
@@ -118,6 +128,11 @@ class Feed:
         """The pair that tells what a venue's fee token costs, where it is not listed anyway."""
         symbol = f"{token}/USDT"
         return () if token is None or symbol in self.symbols else (symbol,)
+
+    def peg_symbols(self, venue: VenueName) -> tuple[str, ...]:
+        """The pair that tells what a tether is worth there, where it is not listed anyway."""
+        pair = PEG_PAIR[venue]
+        return () if pair in self.symbols else (pair,)
 
     def state(self, venue: VenueName, symbol: str, now_ms: int) -> MarketState:
         """The market as of the newest minute closed by ``now_ms``."""
@@ -193,6 +208,8 @@ class Feed:
 
     def _raw(self, symbol: str, timeframe: str, end_ms: int, limit: int) -> Rows:
         base, _, quote = symbol.partition("/")
+        if symbol not in self.symbols and symbol in PEG_PAIR.values():
+            return self._peg(timeframe, end_ms, limit)
         if symbol not in self.symbols:
             return self._token(timeframe, end_ms, limit)
         if quote != CROSS_QUOTE:
@@ -213,6 +230,14 @@ class Feed:
         ratio = self._token_ratio
         rows = self._source.candles(leader, timeframe, end_ms, limit)
         return rows * np.array([1.0, *(ratio,) * 4, TOKEN_VOLUME_SHARE / ratio])
+
+    def _peg(self, timeframe: str, end_ms: int, limit: int) -> Rows:
+        """One dollar in every minute of the source's first symbol."""
+        leader = self._source.candles(self.symbols[0], timeframe, end_ms, limit)
+        rows = np.ones_like(leader)
+        rows[:, OPEN_MS] = leader[:, OPEN_MS]
+        rows[:, VOLUME] = leader[:, VOLUME] * leader[:, CLOSE] * PEG_VOLUME_SHARE
+        return rows
 
 
 def _crosses(symbols: Sequence[str]) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.local.wire.book import SyntheticBook, synthesise
+from deploy.local.wire.conditions import Conditions
 from deploy.local.wire.feed import (
     CLOSE,
     HIGH,
@@ -14,8 +16,10 @@ from deploy.local.wire.feed import (
     MINUTE_MS,
     OPEN,
     OPEN_MS,
+    PEG_PAIR,
     VOLUME,
     Feed,
+    MarketState,
     floor_minute,
 )
 from deploy.local.wire.orders import Order, OrderRequest, Reason, Refused
@@ -46,26 +50,40 @@ class MarketView:
     until the next minute."""
 
     def __init__(
-        self, venue: VenueName, feed: Feed, rules: Mapping[str, SymbolRules], now_ms: int
+        self,
+        venue: VenueName,
+        feed: Feed,
+        rules: Mapping[str, SymbolRules],
+        now_ms: int,
+        conditions: Conditions,
     ) -> None:
         self.now_ms = now_ms
         self._venue = venue
         self._feed = feed
         self._rules = rules
+        self._conditions = conditions
         self._books: dict[str, SyntheticBook] = {}
 
     def book(self, symbol: str) -> SyntheticBook:
         """The book of ``symbol`` now, without what was taken out of it in this minute."""
         known = self._books.get(symbol)
         if known is None or known.minute_ms != floor_minute(self.now_ms):
-            state = self._feed.state(self._venue, symbol, self.now_ms)
+            state = self._state(symbol)
             known = synthesise(self._venue, self._rules[symbol], state, self._feed.seed)
             self._books[symbol] = known
         return known
 
     def last(self, symbol: str) -> Decimal:
         """The newest price."""
-        return Decimal(self._feed.state(self._venue, symbol, self.now_ms).mid)
+        return Decimal(self._state(symbol).mid)
+
+    def _state(self, symbol: str) -> MarketState:
+        """As the feed has it, at the worth that a tether is given here at the moment."""
+        state = self._feed.state(self._venue, symbol, self.now_ms)
+        worth = float(self._conditions.tether_worth)
+        if worth == 1 or symbol != PEG_PAIR[self._venue]:
+            return state
+        return replace(state, mid=state.mid * (worth if symbol.startswith("USDT/") else 1 / worth))
 
     def average(self, symbol: str, minutes: int) -> Decimal:
         """The price of the last minutes, weighted by their volumes."""

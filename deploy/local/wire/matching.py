@@ -43,9 +43,13 @@ class Exchange:
         self.fills: list[Fill] = []
         self.rules: dict[str, SymbolRules] = {
             symbol: symbol_rules(venue.name, symbol, feed.state(venue.name, symbol, now_ms).mid)
-            for symbol in (*feed.symbols, *feed.token_symbols(venue.fee_token))
+            for symbol in (
+                *feed.symbols,
+                *feed.token_symbols(venue.fee_token),
+                *feed.peg_symbols(venue.name),
+            )
         }
-        self.market = MarketView(venue.name, feed, self.rules, now_ms)
+        self.market = MarketView(venue.name, feed, self.rules, now_ms, self.conditions)
         self.checks = RequestChecks(venue, self.rules, self.market, self.conditions)
         # Ids begin at the second of the start: a venue that is started again later, for a replay
         # that goes on, gives none of them twice.

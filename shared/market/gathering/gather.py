@@ -17,7 +17,7 @@ from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
 from shared.execution.venues.clients import SIDE_BY_SIDE
-from shared.market import derivatives, microstructure, sentiment
+from shared.market import derivatives, microstructure, peg, sentiment
 from shared.market.derivatives import Derivatives
 from shared.market.gathering.serving import SymbolInputs, serve
 from shared.market.sentiment import Sentiment
@@ -37,11 +37,13 @@ class Gathered:
     Attributes:
         by_symbol: absent where no venue could serve a symbol.
         quotes: by venue, then symbol; only from the venues besides the primary one.
+        pegs: by venue, then pair; what tells the worth of the quote currency.
         missing: what is lacking for the whole scan; ``missing_by_symbol`` for one symbol.
     """
 
     by_symbol: dict[str, SymbolInputs] = field(default_factory=dict)
     quotes: dict[str, dict[str, Quote]] = field(default_factory=dict)
+    pegs: dict[str, dict[str, Quote]] = field(default_factory=dict)
     sentiment: Sentiment | None = None
     derivatives: Derivatives | None = None
     missing: list[str] = field(default_factory=list)
@@ -55,19 +57,35 @@ def gather(
     *,
     deadline_s: float = DEADLINE_S,
 ) -> Gathered:
-    """Ask all sources side by side; the first venue for everything, the others for quotes."""
+    """Ask all sources side by side; the first venue for everything, the others for quotes.
+
+    The pairs of the quote currency's peg are asked for with the quotes. Where there is but one
+    venue it tells them too; where others are silent, nothing is bought anyway for want of a second
+    price.
+    """
     watch = clock.Stopwatch()
+    pegs = peg.pairs(run.config.quote_currency)
     gathered = Gathered(missing_by_symbol={symbol: [] for symbol in symbols})
     primary, *others = venues.values()
     # Each venue has threads of its own, so that one that hangs takes none from another.
     besides = ThreadPoolExecutor(len(venues) + 1, thread_name_prefix="scan")
     try:
-        asked = {other.name: besides.submit(other.quotes, symbols) for other in others}
+        asked = {other.name: besides.submit(other.quotes, [*symbols, *pegs]) for other in others}
+        alone = None if others else besides.submit(primary.quotes, pegs)
         mood = besides.submit(sentiment.read, run)
         perpetuals = besides.submit(derivatives.read, run, symbols)
         _serve(run, primary, symbols, gathered, _PRIMARY_SHARE * deadline_s)
         for name, future in asked.items():
-            _collect_quotes(gathered, name, future, _PRIMARY_SHARE * deadline_s - watch.seconds())
+            left_s = _PRIMARY_SHARE * deadline_s - watch.seconds()
+            answer = _told(gathered, name, future, left_s)
+            if answer is not None:
+                _collect_quotes(gathered, name, answer)
+                _collect_pegs(gathered, name, answer, pegs)
+        if alone is not None:
+            answer = _told(gathered, primary.name, alone, deadline_s - watch.seconds())
+            _collect_pegs(gathered, primary.name, answer or {}, pegs)
+        if pegs and not any(gathered.pegs.values()):
+            gathered.missing.append(f"quote_peg:no venue tells {' or '.join(pegs)}")
         # One that has not even told its quotes in time would hang again.
         backups = [other for other in others if asked[other.name].done()]
         for place, other in enumerate(backups):
@@ -102,17 +120,20 @@ def _serve(
         gathered.missing_by_symbol[symbol].append(f"{venue.name}: {why}")
 
 
-def _collect_quotes(
+def _told(
     gathered: Gathered, venue: str, future: Future[dict[str, Quote]], seconds: float
-) -> None:
+) -> dict[str, Quote] | None:
+    """The quotes of a venue; ``None``, with a word of why, where there are none in time."""
     try:
-        answer = future.result(timeout=max(seconds, 0))
+        return future.result(timeout=max(seconds, 0))
     except FutureTimeout:
         gathered.missing.append(f"quotes.{venue}:no answer in time")
-        return
     except (DataUnavailable, VenueError) as error:
         gathered.missing.append(f"quotes.{venue}:{error}")
-        return
+    return None
+
+
+def _collect_quotes(gathered: Gathered, venue: str, answer: Mapping[str, Quote]) -> None:
     now_ms, good = clock.now_ms(), {}
     for symbol, missing in gathered.missing_by_symbol.items():
         quote: Any = answer.get(symbol)
@@ -125,6 +146,22 @@ def _collect_quotes(
         except DataUnavailable as error:
             missing.append(str(error))
     gathered.quotes[venue] = good
+
+
+def _collect_pegs(
+    gathered: Gathered, venue: str, answer: Mapping[str, Quote], pegs: Sequence[str]
+) -> None:
+    """Few venues list every pair: one that is absent is no news."""
+    now_ms, good = clock.now_ms(), {}
+    for pair in pegs:
+        if pair not in answer:
+            continue
+        try:
+            microstructure.check_quote(f"venues.{venue}.{pair}", answer[pair], now_ms)
+            good[pair] = answer[pair]
+        except DataUnavailable as error:
+            gathered.missing.append(str(error))
+    gathered.pegs[venue] = good
 
 
 def _collect_sentiment(gathered: Gathered, future: Future[Sentiment], seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Which symbols are traded where ``SYMBOLS`` is ``auto``.
 
-``kinds`` knows what is no coin of its own, ``choosing`` decides from figures alone, ``histories``
-and ``refreshing`` gather them over the minutes and put a choice in force.
+``choosing`` decides from figures alone, ``histories`` and ``refreshing`` gather them over the
+minutes and put a choice in force.
 """
 
 from shared.market.universe.choosing import Choice

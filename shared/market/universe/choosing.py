@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.config import Config
 from shared.execution.venues.listings import Listed
-from shared.market.universe.kinds import kind_of
+from shared.market.kinds import kind_of
 
 _STAYS_WITHIN = 1.5  # times N
 # By how much a member may miss a limit before it fails it clearly. A day's turnover and a spread

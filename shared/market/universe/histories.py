@@ -11,8 +11,8 @@ from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution.venues.base import PublicVenue
 from shared.execution.venues.listings import DAY_MS, Listed
+from shared.market.kinds import is_pegged
 from shared.market.universe.choosing import History, Limits, spread_of
-from shared.market.universe.kinds import is_pegged
 
 _RETURNS = 30
 _DAYS_A_YEAR = 365

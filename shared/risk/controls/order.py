@@ -26,6 +26,8 @@ _MAY_BE_MISSING = frozenset(
         "high_1m",
         "volume_24h_quote",
         "throttled_at",
+        "quote_worths",
+        "quote_cross_worths",
         *(field.name for field in dataclasses.fields(Standing)),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from shared.errors import OrderDenied
+from shared.market import peg
 from shared.market.types import Book
 from shared.risk.controls.case import Case, as_decimal
 
@@ -106,6 +107,33 @@ def cross_venue(case: Case) -> None:
             other=apart[judged],
             apart_percent=round(judged, 4),
             limit_percent=limit,
+        )
+
+
+def quote_peg(case: Case) -> None:
+    """Nothing is bought with a stablecoin that has lost its peg (C15).
+
+    What the venues tell against the currency of the peg counts; only where none of them has such a
+    pair do pairs with other stablecoins, and then a break of either denies. Every source has to
+    agree, as with ``cross_venue``. A currency of a state has no peg to lose.
+    """
+    currency = case.config.quote_currency
+    if not case.new_risk or peg.direct_pair(currency) is None:
+        return
+    worths = case.lately.quote_worths or case.lately.quote_cross_worths
+    if not worths:
+        raise OrderDenied(
+            "QUOTE_PEG_UNKNOWN", currency=currency, expected=peg.direct_pair(currency)
+        )
+    for worth in worths:
+        _deny_unless_positive("quote_worths", worth)
+    apart = peg.distance_percent(worths)
+    if apart > peg.MAX_DISTANCE_PERCENT:
+        raise OrderDenied(
+            "QUOTE_PEG",
+            currency=currency,
+            apart_percent=round(apart, 4),
+            limit_percent=peg.MAX_DISTANCE_PERCENT,
         )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from shared.config import Config
+from shared.market import peg
 from shared.safety.checks.base import Result, Status, graded, unknown, worst
 from shared.safety.facts import Facts, Scan
 
@@ -45,8 +47,9 @@ def liquidity(facts: Facts, config: Config) -> Result:
 def anomalies(facts: Facts, config: Config) -> Result:
     """How many things about the market data cannot be right.
 
-    The scanner's own findings, venues that disagree about a price, and prices that stand still on
-    every market for five minutes. A scanner that has not reported for three minutes is critical.
+    The scanner's own findings, venues that disagree about a price, a quote currency that has left
+    its peg, and prices that stand still on every market for five minutes. A scanner that has not
+    reported for three minutes is critical.
     """
     if facts.scan is None:
         return unknown("no scan yet")
@@ -59,6 +62,7 @@ def anomalies(facts: Facts, config: Config) -> Result:
         if market["anomaly"]:
             found.append(("WARNING", f"{market['symbol']}: {market['anomaly']}"))
         found.extend(_venues_disagree(market))
+    found.extend(("WARNING", text) for text in _broken_pegs(facts.scan, config.quote_currency))
     if _is_frozen(facts.scan, facts.earlier_scan):
         found.append(("WARNING", "every price stands still"))
     status = worst("OK", *(grade for grade, _ in found))
@@ -100,6 +104,14 @@ def _venues_disagree(market: dict[str, Any]) -> list[tuple[Status, str]]:
     ).status
     text = f"{market['symbol']}: {name} is {off[name]:.1f} % off the other venues"
     return [] if grade == "OK" else [(grade, text)]
+
+
+def _broken_pegs(scan: Scan, currency: str) -> list[str]:
+    return [
+        f"{currency} is worth {worth:.4f} by {source}"
+        for source, worth in scan.quote_worth.items()
+        if peg.distance_percent([Decimal(repr(worth))]) > peg.MAX_DISTANCE_PERCENT
+    ]
 
 
 def _is_frozen(newest: Scan, earlier: Scan | None) -> bool:

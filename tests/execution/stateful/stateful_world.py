@@ -30,6 +30,7 @@ from shared.ledger.decisions import Decision
 from shared.risk.manage import manage
 from shared.run import Export, Run
 from tests.conftest import POD, VirtualClock
+from tests.peg_rows import tell_worth
 
 SYMBOL = f"{BASE}/{QUOTE}"
 Workflow = Literal["trading_loop", "position_manager"]
@@ -230,6 +231,7 @@ class World:
         )
 
     def _open_accounts(self) -> None:
+        tell_worth(self.ledger, pod=POD)
         for venue in self.venues.values():
             for currency in (QUOTE, THIRD):
                 self.ledger.execute(

@@ -26,6 +26,7 @@ from shared.risk.manage import manage_exits
 from shared.run import Run
 from tests.conftest import VirtualClock
 from tests.local.wire.fakes import START_MS, FakeSource
+from tests.peg_rows import tell_worth
 from tests.risk.managing import scenarios
 from tests.risk.managing.scenarios import Scenario
 
@@ -149,6 +150,7 @@ class Pod:
             trace_id, clock.now(), run_id, epoch,
         )  # fmt: skip
         desk = Desk.open(self._run)
+        tell_worth(self.ledger)
         quote = desk.venues[self.venue].quotes([SYMBOL])[SYMBOL]
         self.ledger.execute(
             "INSERT INTO prices (pod, venue, symbol, bid, ask, at, low_1m, high_1m, "

@@ -11,6 +11,7 @@ import pytest
 
 from deploy.local.wire.rules import VENUES
 from shared import clock
+from shared.errors import ConfigurationError
 from tests.local.wire.conftest import RunningWire
 from tests.local.wire.fakes import MINUTE_MS, START_MS
 
@@ -61,6 +62,28 @@ def end_of(venue: str, moment_ms: int) -> dict[str, Any]:
     if venue == "kraken":
         return {"timeInForce": "GTD", "expiretm": str(moment_ms // 1000)}
     return {"timeInForce": "GTD", "end_time": rfc3339(moment_ms)}
+
+
+# What a tether is worth
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_tether_is_worth_its_dollar_until_it_is_told_otherwise(
+    client: Any, venue: str, configure: Callable[..., None], wire: RunningWire
+) -> None:
+    pair = "USDC/USDT" if venue == "binance" else "USDT/USD"
+
+    def mid() -> float:
+        book = client.fetch_order_book(pair, 20 if venue == "binance" else None)
+        return float(book["bids"][0][0] + book["asks"][0][0]) / 2
+
+    assert mid() == pytest.approx(1, rel=0.002)
+    configure(tether_worth="0.8")
+    assert mid() == pytest.approx(1, rel=0.002)
+    wire.advance(1)
+    assert mid() == pytest.approx(1.25 if venue == "binance" else 0.8, rel=0.002)
+    with pytest.raises(ConfigurationError, match="tether_worth: expected more than 0"):
+        configure(tether_worth=0)
 
 
 # Time in force

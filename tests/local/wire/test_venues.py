@@ -51,7 +51,8 @@ def by_client_id(client: Any, own_id: str) -> Any:
 @every_venue
 def test_markets_carry_increments_minimums_and_fees(client: Any, venue: str) -> None:
     token = {"BNB/USDT"} if venue.startswith("binance") else set()
-    listed = {SYMBOL, "ETH/USDT", "SOL/USDT", "ETH/BTC", "SOL/BTC"} | token
+    peg = {"USDC/USDT" if venue == "binance" else "USDT/USD"}
+    listed = {SYMBOL, "ETH/USDT", "SOL/USDT", "ETH/BTC", "SOL/BTC"} | token | peg
     assert set(client.markets) == listed
     market = client.market(SYMBOL)
     expected = {
@@ -350,7 +351,7 @@ def test_what_only_coinbase_has(client: Any) -> None:
     permissions = client.v3_private_get_brokerage_key_permissions()
     assert permissions["can_transfer"] is False
     assert client.fetch_trading_fees()[SYMBOL]["maker"] == 0.006
-    assert client.v3_private_get_brokerage_products()["num_products"] in (5, "5")
+    assert client.v3_private_get_brokerage_products()["num_products"] in (6, "6")
 
 
 def test_the_venues_differ_by_a_few_basis_points(wire: RunningWire) -> None:

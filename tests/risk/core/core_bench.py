@@ -23,6 +23,7 @@ from shared.risk import context, looks, manage
 from shared.run import Export, Run
 from tests.conftest import VirtualClock
 from tests.execution.scripted_venue import ScriptedVenue
+from tests.peg_rows import tell_worth
 
 PRICES = {"BTC": "1000", "ETH": "500", "SOL": "100", "XRP": "50"}
 
@@ -76,6 +77,7 @@ class CoreBench:
                 "VALUES ('test', %s, 'USDT', %s, %s, 'opening balance')",
                 (venue.name, each, clock.now()),
             )
+        tell_worth(ledger)
         monkeypatch.setattr(context, "hourly_candles", self._hourly)
         monkeypatch.setattr(looks, "_seen", lambda *arguments: None)
         monkeypatch.setattr("shared.execution.desk.Desk.open", lambda run: Desk(run, self.venues))

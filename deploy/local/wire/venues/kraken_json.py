@@ -48,6 +48,8 @@ def short_name(currency: str) -> str:
 
 def asset_id(currency: str) -> str:
     name = short_name(currency)
+    if name == "USD":
+        return "ZUSD"  # currencies of states have a prefix of their own
     return f"X{name}" if name in _PREFIXED else name
 
 
@@ -64,6 +66,8 @@ def ws_name(symbol: str) -> str:
 def pair_id(symbol: str) -> str:
     """The key of a pair: the full asset names where both have a prefix, else the short ones."""
     base, _, quote = symbol.partition("/")
+    if symbol == "USDT/USD":
+        return "USDTZUSD"  # the one pair of a coin without a prefix that shows that of the dollar
     ids = asset_id(base), asset_id(quote)
     both = all(name[0] == "X" and name[1:] in _PREFIXED for name in ids)
     return "".join(ids) if both else alt_name(symbol)
@@ -78,7 +82,7 @@ def system_status(status: VenueStatus, now_ms: int) -> JSON:
 
 
 def asset(currency: str) -> JSON:
-    decimals = 8 if currency == "USDT" else 10
+    decimals = {"USDT": 8, "USD": 4}.get(currency, 10)
     return {
         "aclass": "currency",
         "altname": short_name(currency),
