@@ -9,7 +9,7 @@
 # pipedream add-package typing-extensions==4.16.0
 # pipedream add-package typing-inspection==0.4.5
 # The step dashboard of the workflow dashboard.
-# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 41 modules.
+# autonomous-trading-loop 0.1.0, build b0f697966c13: 41 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -110,7 +110,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -127,7 +127,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 ''')
 
 
@@ -1407,6 +1407,10 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 _STATEMENT_TIMEOUT_MS = 15_000
 _CONNECT_TIMEOUT_S = 5
+_IN_TRANSACTION = (
+    psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+    psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+)
 _local = threading.local()
 
 
@@ -1419,7 +1423,6 @@ class Ledger:
 
     def __init__(self, connection: psycopg2.extensions.connection, pod: str) -> None:
         self._connection = connection
-        self._depth = 0
         self.pod = pod
 
     def of_pod(self, pod: str) -> Ledger:
@@ -1451,26 +1454,26 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another joins it."""
-        if self._depth:
+        """All or nothing. A transaction inside another joins it.
+
+        It is the connection's, so that one of another pod's ledger on the same connection joins
+        too: a ``BEGIN`` of its own would do nothing, and its ``COMMIT`` would end the outer one.
+        """
+        if self._is_in_transaction():
             yield
             return
         with _named_errors():
             self.execute("BEGIN")
-            self._depth += 1
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self._end("ROLLBACK")
+                if self._is_in_transaction():
+                    self.execute("ROLLBACK")
                 raise
-            else:
-                self._end("COMMIT")
 
-    def _end(self, statement: str) -> None:
-        self._depth = 0
-        if statement == "ROLLBACK" and self._connection.closed:
-            return
-        self.execute(statement)
+    def _is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() in _IN_TRANSACTION
 
 
 def json(value: Any) -> psycopg2.extras.Json:
@@ -1773,6 +1776,9 @@ from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger, Row, json
+
+CANCEL_SENT = "CANCEL_SENT"
+"""A cancel goes to a venue; its detail names ``symbol``. The gate counts these in its rates."""
 
 
 def record(ledger: Ledger, kind: str, detail: dict[str, Any]) -> None:
@@ -2454,10 +2460,22 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
 
 
 def lift(ledger: Ledger, *, set_by: str, reason: str) -> bool:
-    """End what ``set_by`` has tightened, unless something else has tightened since."""
+    """End what ``set_by`` has tightened, unless something else has tightened since.
+
+    A pause that was in force before it, and that it only kept from ending by itself, goes on.
+
+    Args:
+        set_by: who tightened, without a pause of his own.
+    """
     with ledger.transaction():
         present = read_for_update(ledger)
         if present.state == "ACTIVE" or present.set_by != set_by:
+            return False
+        if present.pause_until is not None:
+            ledger.execute(
+                "UPDATE trading_state SET rearm_required = false, reason = %s WHERE pod = %s",
+                (f"the pause from before goes on; {reason}", ledger.pod),
+            )
             return False
         _activate(ledger, present, reason=reason, set_by=set_by)
     return True

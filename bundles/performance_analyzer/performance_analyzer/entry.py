@@ -16,7 +16,7 @@
 # pipedream add-package typing-extensions==4.16.0
 # pipedream add-package typing-inspection==0.4.5
 # The step performance_analyzer of the workflow performance_analyzer.
-# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 48 modules.
+# autonomous-trading-loop 0.1.0, build b0f697966c13: 48 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -117,7 +117,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -134,7 +134,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 ''')
 
 
@@ -2143,11 +2143,30 @@ OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 
 @dataclass(frozen=True)
+class PriceBand:
+    """Between which multiples of a venue's own average a limit price has to lie, ends included.
+
+    Attributes:
+        average_minutes: over how many minutes the venue averages; 0 where it takes its last price.
+    """
+
+    lowest_buy_multiple: Decimal
+    highest_buy_multiple: Decimal
+    lowest_sell_multiple: Decimal
+    highest_sell_multiple: Decimal
+    average_minutes: int
+
+
+@dataclass(frozen=True)
 class MarketRules:
     """What a venue accepts for a symbol, and what it charges.
 
     Attributes:
         is_open: the venue says that the market trades: not halted, nor only for cancels.
+        price_band: ``None``, as are the two counts, where the venue tells of no such rule.
+        max_orders: how many orders of an account may be open in the symbol, stops among them.
+        max_stop_orders: how many of these may be stops.
+        unread_filters: rules that the venue tells and nobody here can read, with what is wrong.
     """
 
     venue: str
@@ -2159,6 +2178,10 @@ class MarketRules:
     taker_fee_bps: Decimal
     maker_fee_bps: Decimal
     is_open: bool
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread_filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -2352,6 +2375,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
@@ -2388,6 +2412,9 @@ class PublicVenue(Protocol):
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Best bid and ask of several symbols in one request; absent symbols are left out."""
+
+    def average_price(self, symbol: str) -> Decimal:
+        """What the ends of ``rules.price_band`` are multiples of: the venue's own average, now."""
 
     def server_time_ms(self) -> int:
         """The venue's clock."""
@@ -2882,6 +2909,10 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 _STATEMENT_TIMEOUT_MS = 15_000
 _CONNECT_TIMEOUT_S = 5
+_IN_TRANSACTION = (
+    psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+    psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+)
 _local = threading.local()
 
 
@@ -2894,7 +2925,6 @@ class Ledger:
 
     def __init__(self, connection: psycopg2.extensions.connection, pod: str) -> None:
         self._connection = connection
-        self._depth = 0
         self.pod = pod
 
     def of_pod(self, pod: str) -> Ledger:
@@ -2926,26 +2956,26 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another joins it."""
-        if self._depth:
+        """All or nothing. A transaction inside another joins it.
+
+        It is the connection's, so that one of another pod's ledger on the same connection joins
+        too: a ``BEGIN`` of its own would do nothing, and its ``COMMIT`` would end the outer one.
+        """
+        if self._is_in_transaction():
             yield
             return
         with _named_errors():
             self.execute("BEGIN")
-            self._depth += 1
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self._end("ROLLBACK")
+                if self._is_in_transaction():
+                    self.execute("ROLLBACK")
                 raise
-            else:
-                self._end("COMMIT")
 
-    def _end(self, statement: str) -> None:
-        self._depth = 0
-        if statement == "ROLLBACK" and self._connection.closed:
-            return
-        self.execute(statement)
+    def _is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() in _IN_TRANSACTION
 
 
 def json(value: Any) -> psycopg2.extras.Json:
@@ -3248,6 +3278,9 @@ from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger, Row, json
+
+CANCEL_SENT = "CANCEL_SENT"
+"""A cancel goes to a venue; its detail names ``symbol``. The gate counts these in its rates."""
 
 
 def record(ledger: Ledger, kind: str, detail: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step market_scanner of the workflow trading_loop.
-# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 113 modules.
+# autonomous-trading-loop 0.1.0, build b0f697966c13: 115 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -145,7 +145,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -162,7 +162,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 ''')
 
 
@@ -971,11 +971,30 @@ OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 
 @dataclass(frozen=True)
+class PriceBand:
+    """Between which multiples of a venue's own average a limit price has to lie, ends included.
+
+    Attributes:
+        average_minutes: over how many minutes the venue averages; 0 where it takes its last price.
+    """
+
+    lowest_buy_multiple: Decimal
+    highest_buy_multiple: Decimal
+    lowest_sell_multiple: Decimal
+    highest_sell_multiple: Decimal
+    average_minutes: int
+
+
+@dataclass(frozen=True)
 class MarketRules:
     """What a venue accepts for a symbol, and what it charges.
 
     Attributes:
         is_open: the venue says that the market trades: not halted, nor only for cancels.
+        price_band: ``None``, as are the two counts, where the venue tells of no such rule.
+        max_orders: how many orders of an account may be open in the symbol, stops among them.
+        max_stop_orders: how many of these may be stops.
+        unread_filters: rules that the venue tells and nobody here can read, with what is wrong.
     """
 
     venue: str
@@ -987,6 +1006,10 @@ class MarketRules:
     taker_fee_bps: Decimal
     maker_fee_bps: Decimal
     is_open: bool
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread_filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -1180,6 +1203,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
@@ -1216,6 +1240,9 @@ class PublicVenue(Protocol):
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Best bid and ask of several symbols in one request; absent symbols are left out."""
+
+    def average_price(self, symbol: str) -> Decimal:
+        """What the ends of ``rules.price_band`` are multiples of: the venue's own average, now."""
 
     def server_time_ms(self) -> int:
         """The venue's clock."""
@@ -1321,7 +1348,7 @@ class Allowance:
 _BINANCE = MappingProxyType(
     {
         "listing": 100, "markets": 20, "candles": 2, "book": 5, "trades": 25, "quotes": 4,
-        "time": 1,
+        "time": 1, "average price": 4,
         "submit": 1, "cancel": 1, "order": 4, "order by client id": 4, "open orders": 80,
         "fills": 20, "balances": 20,
     }
@@ -1329,6 +1356,7 @@ _BINANCE = MappingProxyType(
 _BINANCE_US = MappingProxyType(
     {
         "listing": 50, "markets": 10, "candles": 1, "book": 1, "trades": 1, "quotes": 2, "time": 1,
+        "average price": 2,
         "submit": 1, "cancel": 1, "order": 2, "order by client id": 2, "open orders": 40,
         "fills": 10, "balances": 10,
     }
@@ -1446,6 +1474,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared import clock
@@ -1537,6 +1566,19 @@ class CcxtPublic:
             for symbol, ticker in answer.items()
             if symbol in listed and _proper_quote(ticker)
         }
+
+    def average_price(self, symbol: str) -> Decimal:
+        band = self.rules(symbol).price_band
+        if band is None:
+            raise VenueUnavailable(f"{self.name}: average price: {symbol} has no price band")
+        with self._reading("average price"):
+            market_id = self._client.market(symbol)["id"]
+            price = Decimal(
+                str(self._dialect.average_price(self._client, market_id, band.average_minutes))
+            )
+        if not price.is_finite() or price <= 0:
+            raise VenueUnavailable(f"{self.name}: average price: expected > 0, was {price}")
+        return price
 
     def server_time_ms(self) -> int:
         with self._reading("time"):
@@ -1997,7 +2039,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from shared.execution.types import OrderTicket
-from shared.execution.venues import order_forms
+from shared.execution.venues import ccxt_loader, order_forms
 from shared.execution.venues.order_forms import KRAKEN_DEADLINE, OrderForms
 
 BINANCE_FILLS = 1_000
@@ -2005,6 +2047,8 @@ COINBASE_FILLS = 100
 KRAKEN_FILLS = 19
 """How many fills are asked for at once. Kraken takes 20 ids, but after 20 of them ccxt asks once
 more with none."""
+
+_NO_REFERENCE_PRICE = "-2043"
 
 _MOST_PAGES = 20  # a venue that shows the same page again and again must not hold the run up
 
@@ -2031,6 +2075,13 @@ class Dialect(Protocol):
 
     def server_time(self, client: Any) -> int:
         """The venue's clock in milliseconds."""
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        """The number by which the venue judges limit prices, as it is told.
+
+        Args:
+            minutes: over which it averages by its rules; 0 for its last price.
+        """
 
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         """Send a ticket that ``forms`` has passed, with our client id on the wire."""
@@ -2071,6 +2122,9 @@ class _Common(ABC):
     def balance(self, client: Any) -> Any:
         return client.fetch_balance()
 
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        raise ValueError(f"{market_id}: expected no price band, had one of {minutes} minutes")
+
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         at_market = ticket.order_type == "stop_market"
         return client.create_order(
@@ -2088,7 +2142,13 @@ class _Common(ABC):
 
 
 class BinanceDialect(_Common):
-    """Binance and Binance US."""
+    """Binance.
+
+    Its price filters go by a symbol's reference price where it has one, else by the average of
+    trades ("Filters", as of 2026-05-06).
+    """
+
+    has_reference_price = True
 
     time_resolution_ms = 1
     # recvWindow is looked at again before the matching engine, which answers within 10 s
@@ -2101,6 +2161,18 @@ class BinanceDialect(_Common):
     def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
         answer: dict[str, Any] = client.fetch_bids_asks(symbols)
         return answer
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        reference = _reference_price(client, market_id) if self.has_reference_price else None
+        if reference is not None:
+            return reference
+        asked = {"symbol": market_id}
+        if minutes == 0:
+            return client.publicGetTickerPrice(asked)["price"]
+        answer = client.publicGetAvgPrice(asked)
+        if int(answer["mins"]) != minutes:
+            raise ValueError(f"avgPrice: expected {minutes} minutes, was {answer['mins']!r}")
+        return answer["price"]
 
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
@@ -2120,6 +2192,12 @@ class BinanceDialect(_Common):
 
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.binance(ticket)
+
+
+class BinanceUSDialect(BinanceDialect):
+    """Binance US, which is Binance's but for what was added there since."""
+
+    has_reference_price = False
 
 
 class KrakenDialect(_Common):
@@ -2190,6 +2268,16 @@ class CoinbaseDialect(_Common):
         return order_forms.coinbase(ticket)
 
 
+def _reference_price(client: Any, market_id: str) -> Any:
+    """``None`` where the symbol has none now (null), or never had one (-2043)."""
+    try:
+        return client.publicGetReferencePrice({"symbol": market_id})["referencePrice"]
+    except ccxt_loader.errors().ExchangeError as error:
+        if _NO_REFERENCE_PRICE not in str(error):
+            raise
+        return None
+
+
 def _best(book: dict[str, Any]) -> dict[str, Any]:
     return {
         "bid": book["bids"][0][0] if book["bids"] else None,
@@ -2199,10 +2287,140 @@ def _best(book: dict[str, Any]) -> dict[str, Any]:
 
 DIALECTS: dict[str, Dialect] = {
     "binance": BinanceDialect(),
-    "binanceus": BinanceDialect(),
+    "binanceus": BinanceUSDialect(),
     "kraken": KrakenDialect(),
     "coinbase": CoinbaseDialect(),
 }
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.execution.venues.filters"] = ("shared/execution/venues/filters.py", r'''"""What Binance's filters say of a symbol beyond grid and minimums: the price band, the counts.
+
+Binance and Binance US list them in ``exchangeInfo``, and ccxt leaves them in a market's ``info``.
+Kraken and Coinbase list nothing of the kind. A filter that is not listed is no rule. One that is
+listed and cannot be read is named: nobody knows what the venue would refuse, so nothing is bought
+there, but what is held is not locked in by a number that has got another form.
+
+Sources: Binance, "Filters" (binance-spot-api-docs/filters.md, 2026-05-08); Binance US, "Filters"
+(binance-us-api-docs/filters.md). PERCENT_PRICE and PERCENT_PRICE_BY_SIDE judge ``price``, never
+``stopPrice``; a symbol that lists both has to pass both. Algo orders are stops and take-profits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shared.execution.types import PriceBand
+
+_BAND_FIELDS = {
+    "PERCENT_PRICE": ("multiplierDown", "multiplierUp", "multiplierDown", "multiplierUp"),
+    "PERCENT_PRICE_BY_SIDE": (
+        "bidMultiplierDown",
+        "bidMultiplierUp",
+        "askMultiplierDown",
+        "askMultiplierUp",
+    ),
+}
+"""Where each filter holds the lowest and highest multiple of a buy, then of a sale."""
+
+_COUNT_FIELDS = {"MAX_NUM_ORDERS": "maxNumOrders", "MAX_NUM_ALGO_ORDERS": "maxNumAlgoOrders"}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """As in ``MarketRules``."""
+
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread: tuple[str, ...] = ()
+
+
+def read(info: object) -> Filters:
+    """The filters in ``info``, a venue's own record of a market as ccxt keeps it."""
+    if not isinstance(info, dict) or not isinstance(info.get("filters"), list):
+        return Filters()
+    bands: list[PriceBand] = []
+    counts: dict[str, int] = {}
+    unread: list[str] = []
+    for kind, told in _named(info["filters"]):
+        try:
+            if kind in _BAND_FIELDS:
+                bands.append(_band(told, _BAND_FIELDS[kind]))
+            elif kind in _COUNT_FIELDS:
+                counts[kind] = _whole(told, _COUNT_FIELDS[kind], least=1)
+        except _Malformed as error:
+            unread.append(f"{kind} {error}")
+    minutes = {band.average_minutes for band in bands}
+    if len(minutes) > 1:
+        unread.append(f"avgPriceMins: expected one for all filters, was {sorted(minutes)}")
+    return Filters(
+        _narrowest(bands) if len(minutes) == 1 else None,
+        counts.get("MAX_NUM_ORDERS"),
+        counts.get("MAX_NUM_ALGO_ORDERS"),
+        tuple(unread),
+    )
+
+
+class _Malformed(Exception):
+    """A field of a filter, what was expected of it, and what it was."""
+
+    def __init__(self, field: str, expected: str, value: object) -> None:
+        super().__init__(f"{field}: expected {expected}, was {value!r}")
+
+
+def _named(listed: Iterable[Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(str(one["filterType"]), one) for one in listed if "filterType" in one]
+
+
+def _band(told: Mapping[str, Any], fields: tuple[str, ...]) -> PriceBand:
+    lowest_buy, highest_buy, lowest_sell, highest_sell = (_multiple(told, f) for f in fields)
+    for name, low, high in (("buy", lowest_buy, highest_buy), ("sell", lowest_sell, highest_sell)):
+        if low > high:
+            raise _Malformed(f"multiples of a {name}", "the lowest first", (str(low), str(high)))
+    minutes = _whole(told, "avgPriceMins", least=0)
+    return PriceBand(lowest_buy, highest_buy, lowest_sell, highest_sell, minutes)
+
+
+def _narrowest(bands: list[PriceBand]) -> PriceBand:
+    """What passes every filter of a symbol; they average over the same minutes."""
+    return PriceBand(
+        max(band.lowest_buy_multiple for band in bands),
+        min(band.highest_buy_multiple for band in bands),
+        max(band.lowest_sell_multiple for band in bands),
+        min(band.highest_sell_multiple for band in bands),
+        bands[0].average_minutes,
+    )
+
+
+def _multiple(told: Mapping[str, Any], field: str) -> Decimal:
+    value = _number(told, field)
+    if value <= 0:
+        raise _Malformed(field, "above 0", told[field])
+    return value
+
+
+def _whole(told: Mapping[str, Any], field: str, *, least: int) -> int:
+    value = _number(told, field)
+    if value != value.to_integral_value() or value < least:
+        raise _Malformed(field, f"a whole number from {least}", told[field])
+    return int(value)
+
+
+def _number(told: Mapping[str, Any], field: str) -> Decimal:
+    if field not in told:
+        raise _Malformed(field, "a number", "nothing")
+    try:
+        value = Decimal(str(told[field]))
+    except ArithmeticError:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise _Malformed(field, "a number", told[field])
+    return value
 ''')
 
 
@@ -2576,7 +2794,9 @@ from shared import clock
 from shared.cache import Cache
 from shared.errors import OrderRejected, VenueUnavailable
 from shared.execution.types import MarketRules, OrderTicket
+from shared.execution.venues import filters
 from shared.ledger.connection import Ledger
+from shared.market import peg
 from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
@@ -2674,7 +2894,7 @@ class Catalogue:
     def _key(self) -> str:
         """Fees differ with keys, and a replay of other symbols wants others."""
         whose = "account" if self._client.apiKey else "public"
-        return f"markets:{self._name}:{whose}:{','.join(self._symbols)}"
+        return f"catalogue:{self._name}:{whose}:{','.join(self._symbols)}"
 
     def _load(self) -> list[dict[str, Any]]:
         # ccxt gives back what it has unless it is told to ask again
@@ -2709,6 +2929,7 @@ class Catalogue:
         if market is None:
             raise VenueUnavailable(f"{self._name}: {symbol}: not listed")
         precision, limits = market["precision"], market["limits"]
+        told = filters.read(market.get("info"))
         return MarketRules(
             venue=self._name,
             symbol=symbol,
@@ -2719,6 +2940,10 @@ class Catalogue:
             taker_fee_bps=Decimal(str(market["taker"])) * 10_000,
             maker_fee_bps=Decimal(str(market["maker"])) * 10_000,
             is_open=market.get("active") is True,  # what a venue does not tell is closed
+            price_band=told.price_band,
+            max_orders=told.max_orders,
+            max_stop_orders=told.max_stop_orders,
+            unread_filters=told.unread,
         )
 
     def _wanted(self, symbol: str) -> bool:
@@ -2726,7 +2951,9 @@ class Catalogue:
         base, _, quote = symbol.partition("/")
         quotes = {pair.split("/")[1] for pair in self._symbols}
         takes_fees = base == _FEE_TOKENS.get(self._name) and quote in quotes
-        return symbol in self._symbols or takes_fees or (base in bases and quote in bases)
+        tells_worth = any(symbol in peg.pairs(quote) for quote in quotes)
+        in_universe = symbol in self._symbols or (base in bases and quote in bases)
+        return in_universe or takes_fees or tells_worth
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
         fees = self._account_fees() if self._asks_for_fees() else {}
@@ -3156,6 +3383,9 @@ class PaperVenue:
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         return self._public.quotes(symbols)
+
+    def average_price(self, symbol: str) -> Decimal:
+        return self._public.average_price(symbol)
 
     def server_time_ms(self) -> int:
         return self._public.server_time_ms()
@@ -4403,6 +4633,10 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 _STATEMENT_TIMEOUT_MS = 15_000
 _CONNECT_TIMEOUT_S = 5
+_IN_TRANSACTION = (
+    psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+    psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+)
 _local = threading.local()
 
 
@@ -4415,7 +4649,6 @@ class Ledger:
 
     def __init__(self, connection: psycopg2.extensions.connection, pod: str) -> None:
         self._connection = connection
-        self._depth = 0
         self.pod = pod
 
     def of_pod(self, pod: str) -> Ledger:
@@ -4447,26 +4680,26 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another joins it."""
-        if self._depth:
+        """All or nothing. A transaction inside another joins it.
+
+        It is the connection's, so that one of another pod's ledger on the same connection joins
+        too: a ``BEGIN`` of its own would do nothing, and its ``COMMIT`` would end the outer one.
+        """
+        if self._is_in_transaction():
             yield
             return
         with _named_errors():
             self.execute("BEGIN")
-            self._depth += 1
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self._end("ROLLBACK")
+                if self._is_in_transaction():
+                    self.execute("ROLLBACK")
                 raise
-            else:
-                self._end("COMMIT")
 
-    def _end(self, statement: str) -> None:
-        self._depth = 0
-        if statement == "ROLLBACK" and self._connection.closed:
-            return
-        self.execute(statement)
+    def _is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() in _IN_TRANSACTION
 
 
 def json(value: Any) -> psycopg2.extras.Json:
@@ -4546,6 +4779,9 @@ from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger, Row, json
+
+CANCEL_SENT = "CANCEL_SENT"
+"""A cancel goes to a venue; its detail names ``symbol``. The gate counts these in its rates."""
 
 
 def record(ledger: Ledger, kind: str, detail: dict[str, Any]) -> None:
@@ -5227,10 +5463,22 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
 
 
 def lift(ledger: Ledger, *, set_by: str, reason: str) -> bool:
-    """End what ``set_by`` has tightened, unless something else has tightened since."""
+    """End what ``set_by`` has tightened, unless something else has tightened since.
+
+    A pause that was in force before it, and that it only kept from ending by itself, goes on.
+
+    Args:
+        set_by: who tightened, without a pause of his own.
+    """
     with ledger.transaction():
         present = read_for_update(ledger)
         if present.state == "ACTIVE" or present.set_by != set_by:
+            return False
+        if present.pause_until is not None:
+            ledger.execute(
+                "UPDATE trading_state SET rearm_required = false, reason = %s WHERE pod = %s",
+                (f"the pause from before goes on; {reason}", ledger.pod),
+            )
             return False
         _activate(ledger, present, reason=reason, set_by=set_by)
     return True
@@ -8162,7 +8410,7 @@ from shared import clock
 from shared.errors import DataUnavailable, VenueError
 from shared.execution.venues.base import PublicVenue
 from shared.execution.venues.clients import SIDE_BY_SIDE
-from shared.market import derivatives, microstructure, sentiment
+from shared.market import derivatives, microstructure, peg, sentiment
 from shared.market.derivatives import Derivatives
 from shared.market.gathering.serving import SymbolInputs, serve
 from shared.market.sentiment import Sentiment
@@ -8182,11 +8430,13 @@ class Gathered:
     Attributes:
         by_symbol: absent where no venue could serve a symbol.
         quotes: by venue, then symbol; only from the venues besides the primary one.
+        pegs: by venue, then pair; what tells the worth of the quote currency.
         missing: what is lacking for the whole scan; ``missing_by_symbol`` for one symbol.
     """
 
     by_symbol: dict[str, SymbolInputs] = field(default_factory=dict)
     quotes: dict[str, dict[str, Quote]] = field(default_factory=dict)
+    pegs: dict[str, dict[str, Quote]] = field(default_factory=dict)
     sentiment: Sentiment | None = None
     derivatives: Derivatives | None = None
     missing: list[str] = field(default_factory=list)
@@ -8200,19 +8450,35 @@ def gather(
     *,
     deadline_s: float = DEADLINE_S,
 ) -> Gathered:
-    """Ask all sources side by side; the first venue for everything, the others for quotes."""
+    """Ask all sources side by side; the first venue for everything, the others for quotes.
+
+    The pairs of the quote currency's peg are asked for with the quotes. Where there is but one
+    venue it tells them too; where others are silent, nothing is bought anyway for want of a second
+    price.
+    """
     watch = clock.Stopwatch()
+    pegs = peg.pairs(run.config.quote_currency)
     gathered = Gathered(missing_by_symbol={symbol: [] for symbol in symbols})
     primary, *others = venues.values()
     # Each venue has threads of its own, so that one that hangs takes none from another.
     besides = ThreadPoolExecutor(len(venues) + 1, thread_name_prefix="scan")
     try:
-        asked = {other.name: besides.submit(other.quotes, symbols) for other in others}
+        asked = {other.name: besides.submit(other.quotes, [*symbols, *pegs]) for other in others}
+        alone = None if others else besides.submit(primary.quotes, pegs)
         mood = besides.submit(sentiment.read, run)
         perpetuals = besides.submit(derivatives.read, run, symbols)
         _serve(run, primary, symbols, gathered, _PRIMARY_SHARE * deadline_s)
         for name, future in asked.items():
-            _collect_quotes(gathered, name, future, _PRIMARY_SHARE * deadline_s - watch.seconds())
+            left_s = _PRIMARY_SHARE * deadline_s - watch.seconds()
+            answer = _told(gathered, name, future, left_s)
+            if answer is not None:
+                _collect_quotes(gathered, name, answer)
+                _collect_pegs(gathered, name, answer, pegs)
+        if alone is not None:
+            answer = _told(gathered, primary.name, alone, deadline_s - watch.seconds())
+            _collect_pegs(gathered, primary.name, answer or {}, pegs)
+        if pegs and not any(gathered.pegs.values()):
+            gathered.missing.append(f"quote_peg:no venue tells {' or '.join(pegs)}")
         # One that has not even told its quotes in time would hang again.
         backups = [other for other in others if asked[other.name].done()]
         for place, other in enumerate(backups):
@@ -8247,17 +8513,20 @@ def _serve(
         gathered.missing_by_symbol[symbol].append(f"{venue.name}: {why}")
 
 
-def _collect_quotes(
+def _told(
     gathered: Gathered, venue: str, future: Future[dict[str, Quote]], seconds: float
-) -> None:
+) -> dict[str, Quote] | None:
+    """The quotes of a venue; ``None``, with a word of why, where there are none in time."""
     try:
-        answer = future.result(timeout=max(seconds, 0))
+        return future.result(timeout=max(seconds, 0))
     except FutureTimeout:
         gathered.missing.append(f"quotes.{venue}:no answer in time")
-        return
     except (DataUnavailable, VenueError) as error:
         gathered.missing.append(f"quotes.{venue}:{error}")
-        return
+    return None
+
+
+def _collect_quotes(gathered: Gathered, venue: str, answer: Mapping[str, Quote]) -> None:
     now_ms, good = clock.now_ms(), {}
     for symbol, missing in gathered.missing_by_symbol.items():
         quote: Any = answer.get(symbol)
@@ -8270,6 +8539,22 @@ def _collect_quotes(
         except DataUnavailable as error:
             missing.append(str(error))
     gathered.quotes[venue] = good
+
+
+def _collect_pegs(
+    gathered: Gathered, venue: str, answer: Mapping[str, Quote], pegs: Sequence[str]
+) -> None:
+    """Few venues list every pair: one that is absent is no news."""
+    now_ms, good = clock.now_ms(), {}
+    for pair in pegs:
+        if pair not in answer:
+            continue
+        try:
+            microstructure.check_quote(f"venues.{venue}.{pair}", answer[pair], now_ms)
+            good[pair] = answer[pair]
+        except DataUnavailable as error:
+            gathered.missing.append(str(error))
+    gathered.pegs[venue] = good
 
 
 def _collect_sentiment(gathered: Gathered, future: Future[Sentiment], seconds: float) -> None:
@@ -8561,6 +8846,77 @@ def _finished(inputs: SymbolInputs, result: Refreshed, notes: Notes, now_ms: int
         missing=missing,
         flash_prints=tuple(newest),
     )
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.market.kinds"] = ("shared/market/kinds.py", r'''"""What is no coin of its own: stablecoins, fiat, wrapped and staked copies, leveraged tokens.
+
+The lists name what venues list today. What they do not know yet is caught by two rules: a token
+whose name is another coin's with a suffix of leverage, and a price that stays at one quote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# CoinGecko's category "Stablecoins", those that a venue of ours has listed
+STABLECOINS = _names(
+    "USDT USDC DAI TUSD FDUSD BUSD USDP PAX PYUSD GUSD USDD FRAX LUSD SUSD RLUSD USDS USDE SUSDE "
+    "USD1 USDG USDQ USDR USDX XUSD BFUSD GHO CRVUSD USDK HUSD UST AUSD USD0 DUSD USDY USDB "
+    "EURC EURT EURI AEUR EURS EURQ EURR EURA EURCV TGBP GYEN ZUSD XSGD BIDR IDRT VAI"
+)
+# ISO 4217, those that a venue of ours trades against
+FIAT = _names(
+    "USD EUR GBP AUD CAD CHF JPY TRY BRL ARS MXN COP ZAR PLN RON CZK UAH RUB NGN AED KRW INR IDR "
+    "SGD HKD NZD NOK SEK DKK"
+)
+# Coins that stand for another one, with its price or nearly so
+WRAPPED = _names(
+    "WBTC WETH WBETH BETH STETH WSTETH CBBTC CBETH TBTC RETH WEETH EETH EZETH RSETH METH CMETH "
+    "SFRXETH FRXETH OSETH SWETH LSETH STSOL MSOL JITOSOL BNSOL JUPSOL BBSOL INF LBTC SOLVBTC "
+    "KBTC BTCB RENBTC HBTC WBNB SLISBNB WAVAX SAVAX STMATIC WSOL WTRX WAXL WNXM WCFG"
+)
+_LEVERAGED = re.compile(r"^(.{2,})(?:UP|DOWN|BULL|BEAR|[2-9]L|[2-9]S)$")
+_NAME = re.compile(r"^[A-Z0-9]{1,15}$")
+
+STABLE_VOLATILITY_PERCENT = 8.0
+"""Annualised; no coin that floats has stayed below it for 30 days, and no currency of a large
+country has stayed above it against another for long."""
+STABLE_DISTANCE_PERCENT = 5.0
+"""How far the price of a stablecoin may stand from one quote."""
+
+
+def kind_of(base: str, bases: Collection[str]) -> str | None:
+    """Why ``base`` is no coin to trade, ``None`` where its name does not tell.
+
+    Args:
+        bases: all that the venue lists. ``BTCUP`` is leveraged because there is a ``BTC``; ``JUP``
+            is a coin, because there is no ``J``.
+    """
+    if not _NAME.fullmatch(base):
+        return "KIND_NAME"
+    for kind, names in (
+        ("KIND_STABLECOIN", STABLECOINS),
+        ("KIND_FIAT", FIAT),
+        ("KIND_WRAPPED", WRAPPED),
+    ):
+        if base in names:
+            return kind
+    leveraged = _LEVERAGED.fullmatch(base)
+    return "KIND_LEVERAGED" if leveraged and leveraged[1] in bases else None
+
+
+def is_pegged(price_quote: float, volatility_percent: float) -> bool:
+    """Whether a price behaves as that of a stablecoin which no list names yet."""
+    near = abs(price_quote - 1) * 100 <= STABLE_DISTANCE_PERCENT
+    return near and volatility_percent < STABLE_VOLATILITY_PERCENT
 ''')
 
 
@@ -9499,6 +9855,60 @@ def _outside(view: View, upper: _Line, lower: _Line, first: int, last: int) -> f
 
 
 ###################################################################################################
+_LOADER.modules["shared.market.peg"] = ("shared/market/peg.py", r'''"""What a unit of the quote currency is worth, by the pairs of venues that tell it.
+
+All sums of a pod are in its quote currency, and a stablecoin is worth its dollar only as long as
+the market believes so: USDC fell to 0.87 on 11 March 2023. Against other coins that looks like a
+rise of everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from shared.market.kinds import FIAT
+
+MAX_DISTANCE_PERCENT = Decimal(1)
+"""So far the quote currency may stand from its peg before nothing is bought with it any more."""
+
+# Both are traded against each other and against every other stablecoin.
+_YARDSTICKS = ("USDT", "USDC")
+
+
+def direct_pair(currency: str) -> str | None:
+    """The pair against the currency that ``currency`` is pegged to; ``None`` for that itself."""
+    if currency in FIAT:
+        return None
+    return f"{currency}/{'EUR' if 'EUR' in currency else 'USD'}"
+
+
+def cross_pairs(currency: str) -> tuple[str, ...]:
+    """Pairs with other stablecoins, which tell of a broken peg, but not whose it is."""
+    if currency in FIAT or "EUR" in currency:
+        return ()
+    others = [other for other in _YARDSTICKS if other != currency]
+    return tuple(pair for o in others for pair in (f"{o}/{currency}", f"{currency}/{o}"))
+
+
+def pairs(currency: str) -> tuple[str, ...]:
+    """Every pair that tells what ``currency`` is worth; none for a currency of a state."""
+    direct = direct_pair(currency)
+    return () if direct is None else (direct, *cross_pairs(currency))
+
+
+def worth(currency: str, pair: str, price: Decimal) -> Decimal:
+    """What a unit of ``currency`` is worth where one of its ``pairs`` costs ``price``."""
+    return price if pair.startswith(f"{currency}/") else 1 / price
+
+
+def distance_percent(worths: Iterable[Decimal]) -> Decimal:
+    """The farthest that any of ``worths`` stands from one. Raises ``ValueError`` for none."""
+    return max(100 * abs(worth - 1) for worth in worths)
+''')
+
+
+###################################################################################################
 _LOADER.modules["shared.market.scan"] = ("shared/market/scan.py", r'''"""The market scanner: from the venues' answers to one table of what this minute is like."""
 
 from __future__ import annotations
@@ -9511,7 +9921,7 @@ from shared import clock
 from shared.execution.venues.base import PublicVenue
 from shared.ledger import parameters, state
 from shared.ledger.connection import Ledger, json
-from shared.market import calm, microstructure, packing, symbol_table, universe
+from shared.market import calm, microstructure, packing, peg, symbol_table, universe
 from shared.market.calm import Calm
 from shared.market.gathering.gather import Gathered, gather
 from shared.market.packing import Market
@@ -9551,6 +9961,7 @@ def scan(
         market, trusted = symbol_table.build(symbol, gathered, run.config, sizes, now_ms)
         markets.append(market)
         prices += trusted
+    prices += symbol_table.pegs(gathered)
     scored = [market["calibrated"] for market in markets if market["ai_score"] is not None]
     buyable = run.universe.buyable  # what is held besides is looked at, and no opportunity
     opportunities = _ranked([market for market in markets if market["symbol"] in buyable])
@@ -9579,6 +9990,7 @@ def scan(
                 "size_factor": float(trading.size_factor),
                 "limit_orders_only": trading.limit_orders_only,
             },
+            "quote_worth": _quote_worth(gathered, run.config.quote_currency),
             "universe": universe.as_export(run, chosen),
             "missing": [*gathered.missing, *universe.missing(run)],
         }
@@ -9596,6 +10008,16 @@ def _calm(gathered: Gathered, now_ms: int) -> dict[tuple[str, str], Calm]:
         windows = inputs.refreshed.windows
         found[inputs.venue, symbol] = calm.measure(windows.get("1m"), windows.get("1h"), now_ms)
     return found
+
+
+def _quote_worth(gathered: Gathered, currency: str) -> dict[str, float]:
+    """By venue and pair, for example ``{"kraken USDT/USD": 0.9998}``."""
+    return {
+        f"{price.venue} {price.symbol}": round(
+            float(peg.worth(currency, price.symbol, Decimal(repr(float(price.quote.mid))))), 6
+        )
+        for price in symbol_table.pegs(gathered)
+    }
 
 
 def _headlines(gathered: Gathered, symbols: Sequence[str]) -> list[dict[str, Any]]:
@@ -11572,6 +11994,19 @@ def build(
     return market, [Price(venue, symbol, quotes[venue]) for venue in verdict.trusted]
 
 
+def pegs(gathered: Gathered) -> list[Price]:
+    """What the venues tell of the quote currency's worth: kept with the prices, no market of ours.
+
+    None of them is sorted out as an untrusted one would be: a peg that one venue alone shows broken
+    may be the first to break.
+    """
+    return [
+        Price(venue, pair, quote)
+        for venue, told in gathered.pegs.items()
+        for pair, quote in told.items()
+    ]
+
+
 def _derivatives(symbol: str, gathered: Gathered) -> dict[str, Any] | None:
     return None if gathered.derivatives is None else gathered.derivatives.by_symbol[symbol]
 
@@ -12159,8 +12594,8 @@ class PublicTrade:
 ###################################################################################################
 _LOADER.modules["shared.market.universe"] = ("shared/market/universe/__init__.py", r'''"""Which symbols are traded where ``SYMBOLS`` is ``auto``.
 
-``kinds`` knows what is no coin of its own, ``choosing`` decides from figures alone, ``histories``
-and ``refreshing`` gather them over the minutes and put a choice in force.
+``choosing`` decides from figures alone, ``histories`` and ``refreshing`` gather them over the
+minutes and put a choice in force.
 """
 
 from shared.market.universe.choosing import Choice
@@ -12188,7 +12623,7 @@ from typing import Any
 
 from shared.config import Config
 from shared.execution.venues.listings import Listed
-from shared.market.universe.kinds import kind_of
+from shared.market.kinds import kind_of
 
 _STAYS_WITHIN = 1.5  # times N
 # By how much a member may miss a limit before it fails it clearly. A day's turnover and a spread
@@ -12507,8 +12942,8 @@ from shared import clock
 from shared.errors import VenueUnavailable
 from shared.execution.venues.base import PublicVenue
 from shared.execution.venues.listings import DAY_MS, Listed
+from shared.market.kinds import is_pegged
 from shared.market.universe.choosing import History, Limits, spread_of
-from shared.market.universe.kinds import is_pegged
 
 _RETURNS = 30
 _DAYS_A_YEAR = 365
@@ -12546,77 +12981,6 @@ def volatility_percent(closes: Sequence[float]) -> float | None:
         return None
     returns = [math.log(after / before) for before, after in pairwise(newest)]
     return 100 * statistics.stdev(returns) * math.sqrt(_DAYS_A_YEAR)
-''')
-
-
-###################################################################################################
-_LOADER.modules["shared.market.universe.kinds"] = ("shared/market/universe/kinds.py", r'''"""What is no coin of its own: stablecoins, fiat, wrapped and staked copies, leveraged tokens.
-
-The lists name what venues list today. What they do not know yet is caught by two rules: a token
-whose name is another coin's with a suffix of leverage, and a price that stays at one quote.
-"""
-
-from __future__ import annotations
-
-import re
-from collections.abc import Collection
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# CoinGecko's category "Stablecoins", those that a venue of ours has listed
-STABLECOINS = _names(
-    "USDT USDC DAI TUSD FDUSD BUSD USDP PAX PYUSD GUSD USDD FRAX LUSD SUSD RLUSD USDS USDE SUSDE "
-    "USD1 USDG USDQ USDR USDX XUSD BFUSD GHO CRVUSD USDK HUSD UST AUSD USD0 DUSD USDY USDB "
-    "EURC EURT EURI AEUR EURS EURQ EURR EURA EURCV TGBP GYEN ZUSD XSGD BIDR IDRT VAI"
-)
-# ISO 4217, those that a venue of ours trades against
-FIAT = _names(
-    "USD EUR GBP AUD CAD CHF JPY TRY BRL ARS MXN COP ZAR PLN RON CZK UAH RUB NGN AED KRW INR IDR "
-    "SGD HKD NZD NOK SEK DKK"
-)
-# Coins that stand for another one, with its price or nearly so
-WRAPPED = _names(
-    "WBTC WETH WBETH BETH STETH WSTETH CBBTC CBETH TBTC RETH WEETH EETH EZETH RSETH METH CMETH "
-    "SFRXETH FRXETH OSETH SWETH LSETH STSOL MSOL JITOSOL BNSOL JUPSOL BBSOL INF LBTC SOLVBTC "
-    "KBTC BTCB RENBTC HBTC WBNB SLISBNB WAVAX SAVAX STMATIC WSOL WTRX WAXL WNXM WCFG"
-)
-_LEVERAGED = re.compile(r"^(.{2,})(?:UP|DOWN|BULL|BEAR|[2-9]L|[2-9]S)$")
-_NAME = re.compile(r"^[A-Z0-9]{1,15}$")
-
-STABLE_VOLATILITY_PERCENT = 8.0
-"""Annualised; no coin that floats has stayed below it for 30 days, and no currency of a large
-country has stayed above it against another for long."""
-STABLE_DISTANCE_PERCENT = 5.0
-"""How far the price of a stablecoin may stand from one quote."""
-
-
-def kind_of(base: str, bases: Collection[str]) -> str | None:
-    """Why ``base`` is no coin to trade, ``None`` where its name does not tell.
-
-    Args:
-        bases: all that the venue lists. ``BTCUP`` is leveraged because there is a ``BTC``; ``JUP``
-            is a coin, because there is no ``J``.
-    """
-    if not _NAME.fullmatch(base):
-        return "KIND_NAME"
-    for kind, names in (
-        ("KIND_STABLECOIN", STABLECOINS),
-        ("KIND_FIAT", FIAT),
-        ("KIND_WRAPPED", WRAPPED),
-    ):
-        if base in names:
-            return kind
-    leveraged = _LEVERAGED.fullmatch(base)
-    return "KIND_LEVERAGED" if leveraged and leveraged[1] in bases else None
-
-
-def is_pegged(price_quote: float, volatility_percent: float) -> bool:
-    """Whether a price behaves as that of a stablecoin which no list names yet."""
-    near = abs(price_quote - 1) * 100 <= STABLE_DISTANCE_PERCENT
-    return near and volatility_percent < STABLE_VOLATILITY_PERCENT
 ''')
 
 

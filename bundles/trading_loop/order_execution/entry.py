@@ -44,7 +44,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step order_execution of the workflow trading_loop.
-# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 156 modules.
+# autonomous-trading-loop 0.1.0, build b0f697966c13: 167 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -145,7 +145,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -162,7 +162,267 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.analysis"] = ("shared/analysis/__init__.py", r'''"""How well it trades: metrics, benchmarks, learned weights, a model's view."""
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.analysis.metrics"] = ("shared/analysis/metrics.py", r'''"""Returns, risk and trade statistics, from equity points and closed trades.
+
+Conventions, the same for the strategy and for its benchmarks:
+
+* Ratios come from simple returns between hourly equity points. A point stands for an hour if it
+  is the last one at or before the full hour and not older than an hour. Hours without a point are
+  left out, never filled.
+* A year has 365 days of 24 hours, because the markets never close: 8,760 returns a year.
+* The risk-free rate and the target return are zero.
+* What is undefined is ``None``: too few observations, no variance, no loss. It is never 0.
+
+Formulas: Sharpe, "The Sharpe Ratio" (1994), with the sample standard deviation; Sortino and Price,
+"Performance Measurement in a Downside Risk Framework" (1994); Young, "Calmar Ratio: A Smoother
+Tool" (1991); value at risk as the historical quantile with linear interpolation (Hyndman and Fan
+1996, type 7). The same definitions as the package empyrical, whose published test tables are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+HOUR_MS = 3_600_000
+HOURS_PER_YEAR = 24 * 365
+MINIMUM_HOURLY_RETURNS = 24
+
+_NO_VARIANCE = 1e-12  # below this a deviation is rounding error of equal returns
+
+Returns = NDArray[np.float64]
+
+
+class EquityMetrics(TypedDict):
+    """How an equity curve went. Percentages stand as percent; ``None`` means undefined."""
+
+    points: int
+    hourly_returns: int
+    total_return_percent: float | None
+    sharpe: float | None
+    sortino: float | None
+    calmar: float | None
+    max_drawdown_percent: float | None
+    volatility_percent: float | None
+    var95_percent: float | None
+
+
+class TradeMetrics(TypedDict):
+    """How closed trades went, after fees. ``None`` means undefined."""
+
+    trades: int
+    wins: int
+    losses: int
+    win_rate_percent: float | None
+    average_win_quote: float | None
+    average_loss_quote: float | None
+    profit_factor: float | None
+    expectancy_quote: float | None
+    average_return_percent: float | None
+    best_quote: float | None
+    worst_quote: float | None
+    total_pnl_quote: float
+
+
+def equity_metrics(
+    times_ms: ArrayLike,
+    equity: ArrayLike,
+    *,
+    minimum_returns: int = MINIMUM_HOURLY_RETURNS,
+) -> EquityMetrics:
+    """Metrics of an equity curve whose points may lie at any times, oldest first.
+
+    Total return and maximum drawdown use every point; the ratios, ``volatility_percent`` (a year)
+    and ``var95_percent`` (the loss that one hour exceeds in 5 % of cases, positive) use hourly
+    returns and need ``minimum_returns`` of them.
+
+    Raises:
+        ValueError: the arrays differ in length, times do not ascend, or equity is not positive.
+    """
+    times = np.asarray(times_ms, dtype=np.int64)
+    values = np.asarray(equity, dtype=np.float64)
+    _refuse_malformed(times, values)
+    returns = simple_returns(hourly_points(times, values))
+    enough = len(returns) >= minimum_returns
+    drawdown = max_drawdown(values)
+    return EquityMetrics(
+        points=len(values),
+        hourly_returns=len(returns),
+        total_return_percent=_percent(values[-1] / values[0] - 1) if len(values) > 1 else None,
+        sharpe=sharpe_ratio(returns, HOURS_PER_YEAR) if enough else None,
+        sortino=sortino_ratio(returns, HOURS_PER_YEAR) if enough else None,
+        calmar=calmar_ratio(returns, HOURS_PER_YEAR) if enough else None,
+        max_drawdown_percent=_percent(drawdown),
+        volatility_percent=_percent(annual_volatility(returns, HOURS_PER_YEAR)) if enough else None,
+        var95_percent=_percent(value_at_risk(returns)) if enough else None,
+    )
+
+
+def hourly_points(times_ms: NDArray[np.int64], equity: Returns) -> Returns:
+    """The last value of each hour that has one; a point on the full hour closes that hour."""
+    if len(times_ms) == 0:
+        return equity
+    hour = -(-times_ms // HOUR_MS)
+    is_last = np.append(hour[1:] != hour[:-1], True)
+    return equity[is_last]
+
+
+def simple_returns(equity: Returns) -> Returns:
+    """``equity[i] / equity[i - 1] - 1``, as fractions."""
+    return equity[1:] / equity[:-1] - 1
+
+
+def sharpe_ratio(returns: Returns, periods_per_year: float) -> float | None:
+    """Annualised mean over sample deviation; ``None`` without variance or a second return."""
+    deviation = _deviation(returns)
+    if deviation is None or deviation < _NO_VARIANCE:
+        return None
+    return float(returns.mean() / deviation * math.sqrt(periods_per_year))
+
+
+def sortino_ratio(returns: Returns, periods_per_year: float) -> float | None:
+    """Annualised mean over downside deviation below zero; ``None`` where no return is negative."""
+    if len(returns) < 2:
+        return None
+    downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
+    if downside < _NO_VARIANCE:
+        return None
+    return float(returns.mean() / downside * math.sqrt(periods_per_year))
+
+
+def calmar_ratio(returns: Returns, periods_per_year: float) -> float | None:
+    """Compound annual growth over maximum drawdown; ``None`` where nothing was ever lost.
+
+    A week's growth compounded to a year may be any number; it is ``None`` where it overflows.
+    """
+    if len(returns) < 2:
+        return None
+    curve = np.concatenate(([1.0], np.cumprod(1 + returns)))
+    drawdown = max_drawdown(curve)
+    if drawdown is None or drawdown < _NO_VARIANCE:
+        return None
+    log_growth = math.log(curve[-1]) * periods_per_year / len(returns)
+    return math.expm1(log_growth) / drawdown if log_growth < 700 else None
+
+
+def annual_volatility(returns: Returns, periods_per_year: float) -> float | None:
+    """Sample standard deviation times the root of ``periods_per_year``, as a fraction."""
+    deviation = _deviation(returns)
+    return None if deviation is None else deviation * math.sqrt(periods_per_year)
+
+
+def max_drawdown(equity: Returns) -> float | None:
+    """The largest fall from a running peak, as a positive fraction of that peak."""
+    if len(equity) < 2:
+        return None
+    peaks = np.maximum.accumulate(equity)
+    return float(np.max(1 - equity / peaks))
+
+
+def value_at_risk(returns: Returns, tail: float = 0.05) -> float | None:
+    """The historical loss that is exceeded in a share ``tail`` of periods, as a positive fraction.
+
+    Negative where even the tail is a gain.
+    """
+    return float(-np.quantile(returns, tail)) if len(returns) else None
+
+
+def trade_metrics(trades: Iterable[Mapping[str, Any]]) -> TradeMetrics:
+    """Statistics of rows of the view ``trades`` (``pnl_quote``, ``return_percent``).
+
+    A trade that ended at exactly zero counts as a trade, not as a win or a loss.
+    ``profit_factor`` is gross profit over gross loss, ``expectancy_quote`` the mean of all trades.
+    """
+    rows = list(trades)
+    pnl = np.array([float(row["pnl_quote"]) for row in rows])
+    wins, losses = pnl[pnl > 0], pnl[pnl < 0]
+    returns = [float(r["return_percent"]) for r in rows if r["return_percent"] is not None]
+    return TradeMetrics(
+        trades=len(pnl),
+        wins=len(wins),
+        losses=len(losses),
+        win_rate_percent=100 * len(wins) / len(pnl) if len(pnl) else None,
+        average_win_quote=_mean(wins),
+        average_loss_quote=_mean(losses),
+        profit_factor=float(wins.sum() / -losses.sum()) if len(losses) else None,
+        expectancy_quote=_mean(pnl),
+        average_return_percent=_mean(np.array(returns)),
+        best_quote=float(pnl.max()) if len(pnl) else None,
+        worst_quote=float(pnl.min()) if len(pnl) else None,
+        total_pnl_quote=float(pnl.sum()),
+    )
+
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+Breakdown = dict[str, TradeMetrics]
+
+
+def by_hour(trades: Sequence[Mapping[str, Any]]) -> Breakdown:
+    """By the UTC hour ("00" to "23") in which a position was opened."""
+    return _grouped(trades, lambda row: f"{row['opened_at'].hour:02d}")
+
+
+def by_weekday(trades: Sequence[Mapping[str, Any]]) -> Breakdown:
+    """By the UTC weekday on which a position was opened."""
+    return _grouped(trades, lambda row: WEEKDAYS[row["opened_at"].weekday()])
+
+
+def by_symbol(trades: Sequence[Mapping[str, Any]]) -> Breakdown:
+    """By market, for example ``BTC/USDT``."""
+    return _grouped(trades, lambda row: str(row["symbol"]))
+
+
+def by_strategy(trades: Sequence[Mapping[str, Any]]) -> Breakdown:
+    """By the strategy that opened the position."""
+    return _grouped(trades, lambda row: str(row["strategy"]))
+
+
+def _grouped(
+    trades: Sequence[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], str]
+) -> Breakdown:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in trades:
+        groups.setdefault(key(row), []).append(row)
+    return {name: trade_metrics(groups[name]) for name in sorted(groups)}
+
+
+def _refuse_malformed(times_ms: NDArray[np.int64], equity: Returns) -> None:
+    if times_ms.shape != equity.shape or times_ms.ndim != 1:
+        raise ValueError(
+            "times_ms and equity: expected two series of one length, "
+            f"were of shapes {times_ms.shape} and {equity.shape}"
+        )
+    if np.any(np.diff(times_ms) <= 0):
+        raise ValueError("times_ms: expected strictly ascending times")
+    if not np.all(np.isfinite(equity) & (equity > 0)):
+        bad = int(np.argmin(np.isfinite(equity) & (equity > 0)))
+        raise ValueError(f"equity[{bad}]: expected a positive number, was {equity[bad]}")
+
+
+def _deviation(returns: Returns) -> float | None:
+    return float(returns.std(ddof=1)) if len(returns) > 1 else None
+
+
+def _mean(values: Returns) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else float(100 * fraction)
 ''')
 
 
@@ -920,6 +1180,121 @@ class ModelUnavailable(TradingLoopError):
 
 ###################################################################################################
 _LOADER.modules["shared.execution"] = ("shared/execution/__init__.py", r'''"""Orders that are never lost and never doubled: venues, intents, reconciliation, quality."""
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.execution.bands"] = ("shared/execution/bands.py", r'''"""Whether a limit price lies within its venue's price band, and how it is brought inside.
+
+The band is a multiple of an average that only the venue knows (``MarketRules.price_band``). It is
+wide on most markets, and asking for the average takes a request, so it is asked for only where it
+can matter. What is bought outside the band is denied by the gate. What is sold is brought inside:
+a position must not stay unsold, or without its stop, for the sake of a price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from shared.errors import VenueUnavailable
+from shared.execution.intents import Intent
+from shared.execution.rounding import ceil_to, floor_to
+from shared.execution.types import MarketRules, OrderTicket, PriceBand, Side
+from shared.execution.venues.base import Venue
+from shared.market.types import Book
+
+MOST_TIMES_APART = Decimal(4)
+"""So many times as high as the mid, or as low, the average of five minutes may be unasked: the
+price has fallen by three quarters in five minutes, or risen fourfold. Beyond that the venue itself
+refuses, definitely, and its average has followed the price before it is tried again."""
+
+MARGIN_BPS = Decimal(10)
+"""How far inside the band a price is put: the average moves on until the order arrives."""
+
+
+def limits(band: PriceBand, side: Side, average: Decimal) -> tuple[Decimal, Decimal]:
+    """The lowest and the highest price that the venue takes, both included."""
+    if side == "buy":
+        return average * band.lowest_buy_multiple, average * band.highest_buy_multiple
+    return average * band.lowest_sell_multiple, average * band.highest_sell_multiple
+
+
+def is_sure(band: PriceBand, side: Side, price: Decimal, mid: Decimal) -> bool:
+    """Whether ``price`` is inside whatever the average is, up to ``MOST_TIMES_APART`` the mid."""
+    low, _ = limits(band, side, mid * MOST_TIMES_APART)
+    _, high = limits(band, side, mid / MOST_TIMES_APART)
+    return low <= price <= high
+
+
+def average_for(
+    venue: Venue, side: Side, price: Decimal, rules: MarketRules, book: Book
+) -> Decimal | None:
+    """The venue's average, where ``price`` is to be judged by it.
+
+    ``None`` where the venue has no band, the price is surely inside, or the venue does not answer:
+    the gate says what that means for the order.
+    """
+    band = rules.price_band
+    if band is None or is_sure(band, side, price, Decimal(str(book.mid))):
+        return None
+    try:
+        return venue.average_price(rules.symbol)
+    except VenueUnavailable:
+        return None  # counted in the call log
+
+
+def has_limit(ticket: OrderTicket) -> bool:
+    """Whether a price of the ticket goes over the wire: one at market has none to be judged."""
+    return ticket.order_type in ("limit", "stop_limit")
+
+
+def fitted_sale(intent: Intent, rules: MarketRules, average: Decimal | None) -> Intent:
+    """The sale with its limit price inside the band; unchanged where it is, or nobody knows."""
+    if rules.price_band is None or average is None:
+        return intent
+    ticket = intent.ticket
+    low, high = limits(rules.price_band, "sell", average)
+    lowest = _inside(low, rules)
+    highest = floor_to(high * (1 - MARGIN_BPS / 10_000), rules.price_tick)
+    price = min(max(ticket.limit_price, lowest), highest)
+    return replace(intent, ticket=replace(ticket, limit_price=price))
+
+
+def lowest_sale(rules: MarketRules, average: Decimal | None) -> Decimal | None:
+    """The lowest price at which a sale is put into the band; ``None`` where nobody knows of one."""
+    if rules.price_band is None or average is None:
+        return None
+    low, _ = limits(rules.price_band, "sell", average)
+    return _inside(low, rules)
+
+
+def _inside(low: Decimal, rules: MarketRules) -> Decimal:
+    return ceil_to(low * (1 + MARGIN_BPS / 10_000), rules.price_tick)
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.execution.cancelling"] = ("shared/execution/cancelling.py", r'''"""Send a cancel, and let the gate know that one was sent."""
+
+from __future__ import annotations
+
+from shared.execution.venues.base import Venue
+from shared.ledger import events
+from shared.ledger.connection import Ledger
+
+
+def cancel(ledger: Ledger, venue: Venue, venue_order_id: str, symbol: str) -> None:
+    """Note the cancel, then ask the venue for it. Whether it came in time is seen by its order.
+
+    It is noted first, so that one whose process dies meanwhile counts in the rates too.
+
+    Raises:
+        VenueUnavailable: it was refused, or nobody knows.
+    """
+    detail = {"venue": venue.name, "symbol": symbol, "venue_order_id": venue_order_id}
+    events.record(ledger, events.CANCEL_SENT, detail)
+    venue.cancel(venue_order_id, symbol)
 ''')
 
 
@@ -2477,6 +2852,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from shared import clock
+from shared.execution import bands
 from shared.execution.rounding import ceil_to, floor_to
 from shared.execution.types import MarketRules
 from shared.ledger.connection import Ledger
@@ -2624,6 +3000,21 @@ def wanted(cover: Cover, rules: MarketRules) -> Stop:
     return Stop(quantity, stop_price, limit_price)
 
 
+def within_band(stop: Stop, rules: MarketRules, average_price: Decimal | None) -> Stop:
+    """The stop, raised as far as the venue's price band asks for.
+
+    Its trigger rises with its limit: a stop that sells a little early protects, and one whose limit
+    is as high as its trigger would rest unfilled after a jump. What rests is not judged again, so a
+    stop is right as long as it is not below the decided one.
+    """
+    lowest = bands.lowest_sale(rules, average_price)
+    if lowest is None or stop.limit_price >= lowest:
+        return stop
+    below_trigger = 1 - STOP_LIMIT_OFFSET_PERCENT / 100
+    stop_price = max(stop.stop_price, ceil_to(lowest / below_trigger, rules.price_tick))
+    return Stop(stop.quantity, stop_price, ceil_to(stop_price * below_trigger, rules.price_tick))
+
+
 def is_right(cover: Cover, stop: Stop) -> bool:
     """Whether what rests is what is wanted, within the tolerance of its price."""
     if stop.quantity == 0 or cover.resting_stop_price is None:
@@ -2664,6 +3055,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import VenueUnavailable
+from shared.execution import bands, cancelling
 from shared.execution.entries import parents
 from shared.execution.exits import protecting
 from shared.execution.reconciling import sharing
@@ -2762,7 +3154,8 @@ def cancel_entries(run: Run, venues: Mapping[str, Venue], reason: str) -> int:
     )
     for row in resting:
         try:
-            venues[row["venue"]].cancel(row["venue_order_id"], row["symbol"])
+            venue = venues[row["venue"]]
+            cancelling.cancel(ledger, venue, row["venue_order_id"], row["symbol"])
         except (VenueUnavailable, KeyError) as error:
             events.record(ledger, "CANCEL_FAILED", {**row, "error": str(error)})
     return ended + len(resting)
@@ -2859,7 +3252,17 @@ def _sell(
     )
     collar_bps = _collar_bps(run, position_id, venue.name)
     intent = marketable_intent(wish, rules, book, collar_bps=collar_bps)
-    return None if intent is None else send(run, venue, intent, rules, book)
+    if intent is None:
+        return None
+    price = intent.ticket.limit_price
+    average = bands.average_for(venue, "sell", price, rules, book)
+    intent = bands.fitted_sale(intent, rules, average)
+    best_bid = Decimal(str(book.bids[0][0]))
+    if intent.ticket.limit_price > max(price, best_bid):
+        least = intent.ticket.limit_price
+        why = f"{venue.name}: takes no sale below {least}, and the bid is {best_bid}"
+        _tell_delayed(run, position_id, row, why)
+    return send(run, venue, intent, rules, book, average_price=average)
 
 
 def _collar_bps(run: Run, position_id: int, venue_name: str) -> Decimal:
@@ -3020,7 +3423,7 @@ from typing import Any
 
 from shared import clock
 from shared.errors import VenueUnavailable
-from shared.execution import intents
+from shared.execution import bands, cancelling, intents
 from shared.execution.exits import covers, naked
 from shared.execution.exits.covers import Cover, Stop
 from shared.execution.intents import Intent
@@ -3118,11 +3521,13 @@ def _mended(run: Run, venue: Venue, rules: MarketRules, cover: Cover, done: Prot
     if covers.is_right(cover, stop) or cover.unknown_stops:
         return cover  # what became of an unknown stop is for reconciliation to find out
     book: Book | None = None
+    average: Decimal | None = None
     if stop.quantity > 0:
         if cover.is_waiting:
             return cover
         book = venue.book(cover.symbol)
-        if _is_reached(stop, book):
+        average = _average_price(venue, stop, rules, book)
+        if _is_reached(covers.within_band(stop, rules, average), book):
             return cover  # the venue would refuse it: the old stop triggers, or the loop sells
     replaces = cover.stops > 0
     if replaces and clock.now() - run.event_at > _REPLACES_WITHIN:
@@ -3133,7 +3538,7 @@ def _mended(run: Run, venue: Venue, rules: MarketRules, cover: Cover, done: Prot
     stop = covers.wanted(cover, rules)
     if book is None or stop.quantity == 0 or cover.stops or cover.unknown_stops:
         return cover
-    outcome = _place(run, venue, rules, book, cover, stop)
+    outcome = _place(run, venue, rules, book, cover, stop, average)
     if outcome not in ("OPEN", "FILLED", "PARTIALLY_FILLED"):
         done.refused += 1
     elif replaces:
@@ -3155,12 +3560,31 @@ def _is_reached(stop: Stop, book: Book) -> bool:
     return Decimal(str(book.bids[0][0])) <= stop.stop_price
 
 
-def _place(run: Run, venue: Venue, rules: MarketRules, book: Book, cover: Cover, stop: Stop) -> str:
+def _average_price(venue: Venue, stop: Stop, rules: MarketRules, book: Book) -> Decimal | None:
+    """The venue's own, where the stop's limit is to be judged by it."""
+    if venue.protection == "stop_market":
+        return None
+    return bands.average_for(venue, "sell", stop.limit_price, rules, book)
+
+
+def _place(
+    run: Run,
+    venue: Venue,
+    rules: MarketRules,
+    book: Book,
+    cover: Cover,
+    decided: Stop,
+    average_price: Decimal | None,
+) -> str:
     """Send the stop. Its key counts what was sent before it: who races for it finds the same one.
 
     It is measured against its own trigger: the mid of the moment when it was placed says nothing
     about a fill hours later.
     """
+    stop = covers.within_band(decided, rules, average_price)
+    if stop != decided:
+        why = f"decided at {decided.stop_price}, and the venue takes no stop so low"
+        _tell(run, cover, "STOP_RAISED", f"{why}: placed at {stop.stop_price}")
     key = f"protect:{run.ledger.pod}:{cover.position_id}:{venue.name}:{cover.sent_stops}"
     ticket = OrderTicket(
         client_order_id=intents.client_order_id(key),
@@ -3183,7 +3607,7 @@ def _place(run: Run, venue: Venue, rules: MarketRules, book: Book, cover: Cover,
         decision_mid=stop.stop_price,
         arrival_mid=stop.stop_price,
     )
-    result = send(run, venue, intent, rules, book)
+    result = send(run, venue, intent, rules, book, average_price=average_price)
     if result.outcome in ("DENIED", "REJECTED"):
         _tell(run, cover, f"STOP_{result.outcome}", result.detail)
     return result.outcome
@@ -3197,7 +3621,7 @@ def _cancel(run: Run, venue: Venue, row: Row) -> str:
     """
     error = ""
     try:
-        venue.cancel(row["venue_order_id"], row["symbol"])
+        cancelling.cancel(run.ledger, venue, row["venue_order_id"], row["symbol"])
     except VenueUnavailable as refused:
         error = str(refused)
     try:
@@ -5136,7 +5560,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import OrderDenied, OrderRejected, OrderUnknown, VenueUnavailable
-from shared.execution import fees, fills, intents
+from shared.execution import bands, fees, fills, intents
 from shared.execution.entries import parents
 from shared.execution.intents import Intent
 from shared.execution.reconciling import amending
@@ -5153,14 +5577,29 @@ SEND_WITHIN = timedelta(seconds=5)
 the time that the order arrives another run may have taken it for dead."""
 
 
-def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book) -> OrderResult:
+def send(
+    run: Run,
+    venue: Venue,
+    intent: Intent,
+    rules: MarketRules,
+    book: Book,
+    *,
+    average_price: Decimal | None = None,
+) -> OrderResult:
     """Take one intent through the protocol. Never raises for what a venue does.
+
+    Args:
+        average_price: the venue's own, where the caller has asked for it; else it is asked for
+            here, if the order's price is to be judged by it.
 
     Raises:
         LeaseLost: another run has taken over; nothing was written and nothing sent.
         LedgerUnavailable: it does not answer; what was sent by then stays SENDING.
     """
-    ticket, sent_at = intent.ticket, clock.now()
+    ticket = intent.ticket
+    if average_price is None and bands.has_limit(ticket):
+        average_price = bands.average_for(venue, ticket.side, ticket.limit_price, rules, book)
+    sent_at = clock.now()
     try:
         with run.ledger.transaction():
             run.guard()
@@ -5179,6 +5618,7 @@ def send(run: Run, venue: Venue, intent: Intent, rules: MarketRules, book: Book)
                 now_ms=clock.now_ms(),
                 mode=venue.mode,
                 parent_id=intent.parent_id,
+                average_price=average_price,
             )
             if not intents.insert(run.ledger, intent, run.epoch, venue):
                 raise OrderDenied("INTENT_EXISTS", logical_key=intent.logical_key)
@@ -5408,11 +5848,30 @@ OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 
 @dataclass(frozen=True)
+class PriceBand:
+    """Between which multiples of a venue's own average a limit price has to lie, ends included.
+
+    Attributes:
+        average_minutes: over how many minutes the venue averages; 0 where it takes its last price.
+    """
+
+    lowest_buy_multiple: Decimal
+    highest_buy_multiple: Decimal
+    lowest_sell_multiple: Decimal
+    highest_sell_multiple: Decimal
+    average_minutes: int
+
+
+@dataclass(frozen=True)
 class MarketRules:
     """What a venue accepts for a symbol, and what it charges.
 
     Attributes:
         is_open: the venue says that the market trades: not halted, nor only for cancels.
+        price_band: ``None``, as are the two counts, where the venue tells of no such rule.
+        max_orders: how many orders of an account may be open in the symbol, stops among them.
+        max_stop_orders: how many of these may be stops.
+        unread_filters: rules that the venue tells and nobody here can read, with what is wrong.
     """
 
     venue: str
@@ -5424,6 +5883,10 @@ class MarketRules:
     taker_fee_bps: Decimal
     maker_fee_bps: Decimal
     is_open: bool
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread_filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -5617,6 +6080,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
@@ -5653,6 +6117,9 @@ class PublicVenue(Protocol):
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Best bid and ask of several symbols in one request; absent symbols are left out."""
+
+    def average_price(self, symbol: str) -> Decimal:
+        """What the ends of ``rules.price_band`` are multiples of: the venue's own average, now."""
 
     def server_time_ms(self) -> int:
         """The venue's clock."""
@@ -5758,7 +6225,7 @@ class Allowance:
 _BINANCE = MappingProxyType(
     {
         "listing": 100, "markets": 20, "candles": 2, "book": 5, "trades": 25, "quotes": 4,
-        "time": 1,
+        "time": 1, "average price": 4,
         "submit": 1, "cancel": 1, "order": 4, "order by client id": 4, "open orders": 80,
         "fills": 20, "balances": 20,
     }
@@ -5766,6 +6233,7 @@ _BINANCE = MappingProxyType(
 _BINANCE_US = MappingProxyType(
     {
         "listing": 50, "markets": 10, "candles": 1, "book": 1, "trades": 1, "quotes": 2, "time": 1,
+        "average price": 2,
         "submit": 1, "cancel": 1, "order": 2, "order by client id": 2, "open orders": 40,
         "fills": 10, "balances": 10,
     }
@@ -5883,6 +6351,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared import clock
@@ -5974,6 +6443,19 @@ class CcxtPublic:
             for symbol, ticker in answer.items()
             if symbol in listed and _proper_quote(ticker)
         }
+
+    def average_price(self, symbol: str) -> Decimal:
+        band = self.rules(symbol).price_band
+        if band is None:
+            raise VenueUnavailable(f"{self.name}: average price: {symbol} has no price band")
+        with self._reading("average price"):
+            market_id = self._client.market(symbol)["id"]
+            price = Decimal(
+                str(self._dialect.average_price(self._client, market_id, band.average_minutes))
+            )
+        if not price.is_finite() or price <= 0:
+            raise VenueUnavailable(f"{self.name}: average price: expected > 0, was {price}")
+        return price
 
     def server_time_ms(self) -> int:
         with self._reading("time"):
@@ -6434,7 +6916,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from shared.execution.types import OrderTicket
-from shared.execution.venues import order_forms
+from shared.execution.venues import ccxt_loader, order_forms
 from shared.execution.venues.order_forms import KRAKEN_DEADLINE, OrderForms
 
 BINANCE_FILLS = 1_000
@@ -6442,6 +6924,8 @@ COINBASE_FILLS = 100
 KRAKEN_FILLS = 19
 """How many fills are asked for at once. Kraken takes 20 ids, but after 20 of them ccxt asks once
 more with none."""
+
+_NO_REFERENCE_PRICE = "-2043"
 
 _MOST_PAGES = 20  # a venue that shows the same page again and again must not hold the run up
 
@@ -6468,6 +6952,13 @@ class Dialect(Protocol):
 
     def server_time(self, client: Any) -> int:
         """The venue's clock in milliseconds."""
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        """The number by which the venue judges limit prices, as it is told.
+
+        Args:
+            minutes: over which it averages by its rules; 0 for its last price.
+        """
 
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         """Send a ticket that ``forms`` has passed, with our client id on the wire."""
@@ -6508,6 +6999,9 @@ class _Common(ABC):
     def balance(self, client: Any) -> Any:
         return client.fetch_balance()
 
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        raise ValueError(f"{market_id}: expected no price band, had one of {minutes} minutes")
+
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         at_market = ticket.order_type == "stop_market"
         return client.create_order(
@@ -6525,7 +7019,13 @@ class _Common(ABC):
 
 
 class BinanceDialect(_Common):
-    """Binance and Binance US."""
+    """Binance.
+
+    Its price filters go by a symbol's reference price where it has one, else by the average of
+    trades ("Filters", as of 2026-05-06).
+    """
+
+    has_reference_price = True
 
     time_resolution_ms = 1
     # recvWindow is looked at again before the matching engine, which answers within 10 s
@@ -6538,6 +7038,18 @@ class BinanceDialect(_Common):
     def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
         answer: dict[str, Any] = client.fetch_bids_asks(symbols)
         return answer
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        reference = _reference_price(client, market_id) if self.has_reference_price else None
+        if reference is not None:
+            return reference
+        asked = {"symbol": market_id}
+        if minutes == 0:
+            return client.publicGetTickerPrice(asked)["price"]
+        answer = client.publicGetAvgPrice(asked)
+        if int(answer["mins"]) != minutes:
+            raise ValueError(f"avgPrice: expected {minutes} minutes, was {answer['mins']!r}")
+        return answer["price"]
 
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
@@ -6557,6 +7069,12 @@ class BinanceDialect(_Common):
 
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.binance(ticket)
+
+
+class BinanceUSDialect(BinanceDialect):
+    """Binance US, which is Binance's but for what was added there since."""
+
+    has_reference_price = False
 
 
 class KrakenDialect(_Common):
@@ -6627,6 +7145,16 @@ class CoinbaseDialect(_Common):
         return order_forms.coinbase(ticket)
 
 
+def _reference_price(client: Any, market_id: str) -> Any:
+    """``None`` where the symbol has none now (null), or never had one (-2043)."""
+    try:
+        return client.publicGetReferencePrice({"symbol": market_id})["referencePrice"]
+    except ccxt_loader.errors().ExchangeError as error:
+        if _NO_REFERENCE_PRICE not in str(error):
+            raise
+        return None
+
+
 def _best(book: dict[str, Any]) -> dict[str, Any]:
     return {
         "bid": book["bids"][0][0] if book["bids"] else None,
@@ -6636,10 +7164,140 @@ def _best(book: dict[str, Any]) -> dict[str, Any]:
 
 DIALECTS: dict[str, Dialect] = {
     "binance": BinanceDialect(),
-    "binanceus": BinanceDialect(),
+    "binanceus": BinanceUSDialect(),
     "kraken": KrakenDialect(),
     "coinbase": CoinbaseDialect(),
 }
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.execution.venues.filters"] = ("shared/execution/venues/filters.py", r'''"""What Binance's filters say of a symbol beyond grid and minimums: the price band, the counts.
+
+Binance and Binance US list them in ``exchangeInfo``, and ccxt leaves them in a market's ``info``.
+Kraken and Coinbase list nothing of the kind. A filter that is not listed is no rule. One that is
+listed and cannot be read is named: nobody knows what the venue would refuse, so nothing is bought
+there, but what is held is not locked in by a number that has got another form.
+
+Sources: Binance, "Filters" (binance-spot-api-docs/filters.md, 2026-05-08); Binance US, "Filters"
+(binance-us-api-docs/filters.md). PERCENT_PRICE and PERCENT_PRICE_BY_SIDE judge ``price``, never
+``stopPrice``; a symbol that lists both has to pass both. Algo orders are stops and take-profits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shared.execution.types import PriceBand
+
+_BAND_FIELDS = {
+    "PERCENT_PRICE": ("multiplierDown", "multiplierUp", "multiplierDown", "multiplierUp"),
+    "PERCENT_PRICE_BY_SIDE": (
+        "bidMultiplierDown",
+        "bidMultiplierUp",
+        "askMultiplierDown",
+        "askMultiplierUp",
+    ),
+}
+"""Where each filter holds the lowest and highest multiple of a buy, then of a sale."""
+
+_COUNT_FIELDS = {"MAX_NUM_ORDERS": "maxNumOrders", "MAX_NUM_ALGO_ORDERS": "maxNumAlgoOrders"}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """As in ``MarketRules``."""
+
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread: tuple[str, ...] = ()
+
+
+def read(info: object) -> Filters:
+    """The filters in ``info``, a venue's own record of a market as ccxt keeps it."""
+    if not isinstance(info, dict) or not isinstance(info.get("filters"), list):
+        return Filters()
+    bands: list[PriceBand] = []
+    counts: dict[str, int] = {}
+    unread: list[str] = []
+    for kind, told in _named(info["filters"]):
+        try:
+            if kind in _BAND_FIELDS:
+                bands.append(_band(told, _BAND_FIELDS[kind]))
+            elif kind in _COUNT_FIELDS:
+                counts[kind] = _whole(told, _COUNT_FIELDS[kind], least=1)
+        except _Malformed as error:
+            unread.append(f"{kind} {error}")
+    minutes = {band.average_minutes for band in bands}
+    if len(minutes) > 1:
+        unread.append(f"avgPriceMins: expected one for all filters, was {sorted(minutes)}")
+    return Filters(
+        _narrowest(bands) if len(minutes) == 1 else None,
+        counts.get("MAX_NUM_ORDERS"),
+        counts.get("MAX_NUM_ALGO_ORDERS"),
+        tuple(unread),
+    )
+
+
+class _Malformed(Exception):
+    """A field of a filter, what was expected of it, and what it was."""
+
+    def __init__(self, field: str, expected: str, value: object) -> None:
+        super().__init__(f"{field}: expected {expected}, was {value!r}")
+
+
+def _named(listed: Iterable[Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(str(one["filterType"]), one) for one in listed if "filterType" in one]
+
+
+def _band(told: Mapping[str, Any], fields: tuple[str, ...]) -> PriceBand:
+    lowest_buy, highest_buy, lowest_sell, highest_sell = (_multiple(told, f) for f in fields)
+    for name, low, high in (("buy", lowest_buy, highest_buy), ("sell", lowest_sell, highest_sell)):
+        if low > high:
+            raise _Malformed(f"multiples of a {name}", "the lowest first", (str(low), str(high)))
+    minutes = _whole(told, "avgPriceMins", least=0)
+    return PriceBand(lowest_buy, highest_buy, lowest_sell, highest_sell, minutes)
+
+
+def _narrowest(bands: list[PriceBand]) -> PriceBand:
+    """What passes every filter of a symbol; they average over the same minutes."""
+    return PriceBand(
+        max(band.lowest_buy_multiple for band in bands),
+        min(band.highest_buy_multiple for band in bands),
+        max(band.lowest_sell_multiple for band in bands),
+        min(band.highest_sell_multiple for band in bands),
+        bands[0].average_minutes,
+    )
+
+
+def _multiple(told: Mapping[str, Any], field: str) -> Decimal:
+    value = _number(told, field)
+    if value <= 0:
+        raise _Malformed(field, "above 0", told[field])
+    return value
+
+
+def _whole(told: Mapping[str, Any], field: str, *, least: int) -> int:
+    value = _number(told, field)
+    if value != value.to_integral_value() or value < least:
+        raise _Malformed(field, f"a whole number from {least}", told[field])
+    return int(value)
+
+
+def _number(told: Mapping[str, Any], field: str) -> Decimal:
+    if field not in told:
+        raise _Malformed(field, "a number", "nothing")
+    try:
+        value = Decimal(str(told[field]))
+    except ArithmeticError:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise _Malformed(field, "a number", told[field])
+    return value
 ''')
 
 
@@ -7013,7 +7671,9 @@ from shared import clock
 from shared.cache import Cache
 from shared.errors import OrderRejected, VenueUnavailable
 from shared.execution.types import MarketRules, OrderTicket
+from shared.execution.venues import filters
 from shared.ledger.connection import Ledger
+from shared.market import peg
 from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
@@ -7111,7 +7771,7 @@ class Catalogue:
     def _key(self) -> str:
         """Fees differ with keys, and a replay of other symbols wants others."""
         whose = "account" if self._client.apiKey else "public"
-        return f"markets:{self._name}:{whose}:{','.join(self._symbols)}"
+        return f"catalogue:{self._name}:{whose}:{','.join(self._symbols)}"
 
     def _load(self) -> list[dict[str, Any]]:
         # ccxt gives back what it has unless it is told to ask again
@@ -7146,6 +7806,7 @@ class Catalogue:
         if market is None:
             raise VenueUnavailable(f"{self._name}: {symbol}: not listed")
         precision, limits = market["precision"], market["limits"]
+        told = filters.read(market.get("info"))
         return MarketRules(
             venue=self._name,
             symbol=symbol,
@@ -7156,6 +7817,10 @@ class Catalogue:
             taker_fee_bps=Decimal(str(market["taker"])) * 10_000,
             maker_fee_bps=Decimal(str(market["maker"])) * 10_000,
             is_open=market.get("active") is True,  # what a venue does not tell is closed
+            price_band=told.price_band,
+            max_orders=told.max_orders,
+            max_stop_orders=told.max_stop_orders,
+            unread_filters=told.unread,
         )
 
     def _wanted(self, symbol: str) -> bool:
@@ -7163,7 +7828,9 @@ class Catalogue:
         base, _, quote = symbol.partition("/")
         quotes = {pair.split("/")[1] for pair in self._symbols}
         takes_fees = base == _FEE_TOKENS.get(self._name) and quote in quotes
-        return symbol in self._symbols or takes_fees or (base in bases and quote in bases)
+        tells_worth = any(symbol in peg.pairs(quote) for quote in quotes)
+        in_universe = symbol in self._symbols or (base in bases and quote in bases)
+        return in_universe or takes_fees or tells_worth
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
         fees = self._account_fees() if self._asks_for_fees() else {}
@@ -7593,6 +8260,9 @@ class PaperVenue:
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         return self._public.quotes(symbols)
+
+    def average_price(self, symbol: str) -> Decimal:
+        return self._public.average_price(symbol)
 
     def server_time_ms(self) -> int:
         return self._public.server_time_ms()
@@ -8840,6 +9510,10 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 _STATEMENT_TIMEOUT_MS = 15_000
 _CONNECT_TIMEOUT_S = 5
+_IN_TRANSACTION = (
+    psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+    psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+)
 _local = threading.local()
 
 
@@ -8852,7 +9526,6 @@ class Ledger:
 
     def __init__(self, connection: psycopg2.extensions.connection, pod: str) -> None:
         self._connection = connection
-        self._depth = 0
         self.pod = pod
 
     def of_pod(self, pod: str) -> Ledger:
@@ -8884,26 +9557,26 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another joins it."""
-        if self._depth:
+        """All or nothing. A transaction inside another joins it.
+
+        It is the connection's, so that one of another pod's ledger on the same connection joins
+        too: a ``BEGIN`` of its own would do nothing, and its ``COMMIT`` would end the outer one.
+        """
+        if self._is_in_transaction():
             yield
             return
         with _named_errors():
             self.execute("BEGIN")
-            self._depth += 1
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self._end("ROLLBACK")
+                if self._is_in_transaction():
+                    self.execute("ROLLBACK")
                 raise
-            else:
-                self._end("COMMIT")
 
-    def _end(self, statement: str) -> None:
-        self._depth = 0
-        if statement == "ROLLBACK" and self._connection.closed:
-            return
-        self.execute(statement)
+    def _is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() in _IN_TRANSACTION
 
 
 def json(value: Any) -> psycopg2.extras.Json:
@@ -9206,6 +9879,9 @@ from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger, Row, json
+
+CANCEL_SENT = "CANCEL_SENT"
+"""A cancel goes to a venue; its detail names ``symbol``. The gate counts these in its rates."""
 
 
 def record(ledger: Ledger, kind: str, detail: dict[str, Any]) -> None:
@@ -9951,10 +10627,22 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
 
 
 def lift(ledger: Ledger, *, set_by: str, reason: str) -> bool:
-    """End what ``set_by`` has tightened, unless something else has tightened since."""
+    """End what ``set_by`` has tightened, unless something else has tightened since.
+
+    A pause that was in force before it, and that it only kept from ending by itself, goes on.
+
+    Args:
+        set_by: who tightened, without a pause of his own.
+    """
     with ledger.transaction():
         present = read_for_update(ledger)
         if present.state == "ACTIVE" or present.set_by != set_by:
+            return False
+        if present.pause_until is not None:
+            ledger.execute(
+                "UPDATE trading_state SET rearm_required = false, reason = %s WHERE pod = %s",
+                (f"the pause from before goes on; {reason}", ledger.pod),
+            )
             return False
         _activate(ledger, present, reason=reason, set_by=set_by)
     return True
@@ -11523,6 +12211,77 @@ ENTRY_TIER: dict[str, Fees] = {
 
 
 ###################################################################################################
+_LOADER.modules["shared.market.kinds"] = ("shared/market/kinds.py", r'''"""What is no coin of its own: stablecoins, fiat, wrapped and staked copies, leveraged tokens.
+
+The lists name what venues list today. What they do not know yet is caught by two rules: a token
+whose name is another coin's with a suffix of leverage, and a price that stays at one quote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# CoinGecko's category "Stablecoins", those that a venue of ours has listed
+STABLECOINS = _names(
+    "USDT USDC DAI TUSD FDUSD BUSD USDP PAX PYUSD GUSD USDD FRAX LUSD SUSD RLUSD USDS USDE SUSDE "
+    "USD1 USDG USDQ USDR USDX XUSD BFUSD GHO CRVUSD USDK HUSD UST AUSD USD0 DUSD USDY USDB "
+    "EURC EURT EURI AEUR EURS EURQ EURR EURA EURCV TGBP GYEN ZUSD XSGD BIDR IDRT VAI"
+)
+# ISO 4217, those that a venue of ours trades against
+FIAT = _names(
+    "USD EUR GBP AUD CAD CHF JPY TRY BRL ARS MXN COP ZAR PLN RON CZK UAH RUB NGN AED KRW INR IDR "
+    "SGD HKD NZD NOK SEK DKK"
+)
+# Coins that stand for another one, with its price or nearly so
+WRAPPED = _names(
+    "WBTC WETH WBETH BETH STETH WSTETH CBBTC CBETH TBTC RETH WEETH EETH EZETH RSETH METH CMETH "
+    "SFRXETH FRXETH OSETH SWETH LSETH STSOL MSOL JITOSOL BNSOL JUPSOL BBSOL INF LBTC SOLVBTC "
+    "KBTC BTCB RENBTC HBTC WBNB SLISBNB WAVAX SAVAX STMATIC WSOL WTRX WAXL WNXM WCFG"
+)
+_LEVERAGED = re.compile(r"^(.{2,})(?:UP|DOWN|BULL|BEAR|[2-9]L|[2-9]S)$")
+_NAME = re.compile(r"^[A-Z0-9]{1,15}$")
+
+STABLE_VOLATILITY_PERCENT = 8.0
+"""Annualised; no coin that floats has stayed below it for 30 days, and no currency of a large
+country has stayed above it against another for long."""
+STABLE_DISTANCE_PERCENT = 5.0
+"""How far the price of a stablecoin may stand from one quote."""
+
+
+def kind_of(base: str, bases: Collection[str]) -> str | None:
+    """Why ``base`` is no coin to trade, ``None`` where its name does not tell.
+
+    Args:
+        bases: all that the venue lists. ``BTCUP`` is leveraged because there is a ``BTC``; ``JUP``
+            is a coin, because there is no ``J``.
+    """
+    if not _NAME.fullmatch(base):
+        return "KIND_NAME"
+    for kind, names in (
+        ("KIND_STABLECOIN", STABLECOINS),
+        ("KIND_FIAT", FIAT),
+        ("KIND_WRAPPED", WRAPPED),
+    ):
+        if base in names:
+            return kind
+    leveraged = _LEVERAGED.fullmatch(base)
+    return "KIND_LEVERAGED" if leveraged and leveraged[1] in bases else None
+
+
+def is_pegged(price_quote: float, volatility_percent: float) -> bool:
+    """Whether a price behaves as that of a stablecoin which no list names yet."""
+    near = abs(price_quote - 1) * 100 <= STABLE_DISTANCE_PERCENT
+    return near and volatility_percent < STABLE_VOLATILITY_PERCENT
+''')
+
+
+###################################################################################################
 _LOADER.modules["shared.market.packing"] = ("shared/market/packing.py", r'''"""Tables of a scan without their column names in every row, and back.
 
 A scan of 20 symbols holds some four thousand values. With the name of each beside it the export
@@ -11649,6 +12408,60 @@ def _deep(row: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
             inner = inner.setdefault(part, {})
         inner[last] = value
     return table
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.market.peg"] = ("shared/market/peg.py", r'''"""What a unit of the quote currency is worth, by the pairs of venues that tell it.
+
+All sums of a pod are in its quote currency, and a stablecoin is worth its dollar only as long as
+the market believes so: USDC fell to 0.87 on 11 March 2023. Against other coins that looks like a
+rise of everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from shared.market.kinds import FIAT
+
+MAX_DISTANCE_PERCENT = Decimal(1)
+"""So far the quote currency may stand from its peg before nothing is bought with it any more."""
+
+# Both are traded against each other and against every other stablecoin.
+_YARDSTICKS = ("USDT", "USDC")
+
+
+def direct_pair(currency: str) -> str | None:
+    """The pair against the currency that ``currency`` is pegged to; ``None`` for that itself."""
+    if currency in FIAT:
+        return None
+    return f"{currency}/{'EUR' if 'EUR' in currency else 'USD'}"
+
+
+def cross_pairs(currency: str) -> tuple[str, ...]:
+    """Pairs with other stablecoins, which tell of a broken peg, but not whose it is."""
+    if currency in FIAT or "EUR" in currency:
+        return ()
+    others = [other for other in _YARDSTICKS if other != currency]
+    return tuple(pair for o in others for pair in (f"{o}/{currency}", f"{currency}/{o}"))
+
+
+def pairs(currency: str) -> tuple[str, ...]:
+    """Every pair that tells what ``currency`` is worth; none for a currency of a state."""
+    direct = direct_pair(currency)
+    return () if direct is None else (direct, *cross_pairs(currency))
+
+
+def worth(currency: str, pair: str, price: Decimal) -> Decimal:
+    """What a unit of ``currency`` is worth where one of its ``pairs`` costs ``price``."""
+    return price if pair.startswith(f"{currency}/") else 1 / price
+
+
+def distance_percent(worths: Iterable[Decimal]) -> Decimal:
+    """The farthest that any of ``worths`` stands from one. Raises ``ValueError`` for none."""
+    return max(100 * abs(worth - 1) for worth in worths)
 ''')
 
 
@@ -12133,6 +12946,81 @@ _LOADER.modules["shared.risk"] = ("shared/risk/__init__.py", r'''"""To be descri
 
 
 ###################################################################################################
+_LOADER.modules["shared.risk.budget"] = ("shared/risk/budget.py", r'''"""Whether the pod can bear what it would hold: VaR, CVaR and correlation, for whoever buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from shared import clock
+from shared.config import Config
+from shared.errors import OrderDenied
+from shared.execution.venues.base import PublicVenue
+from shared.ledger import equity, positions
+from shared.ledger.equity import Standing
+from shared.risk import context, measures, portfolio
+from shared.run import Run
+
+
+def of(config: Config, standing: Standing) -> portfolio.LossBudget:
+    """What a day may lose, by the equity and by how far it lies below its high-water mark.
+
+    Before the first row of equity there has been no trade, so nothing has been lost.
+
+    Raises:
+        OrderDenied: ``EQUITY_MISSING`` or ``DRAWDOWN_UNKNOWN``.
+    """
+    worth, fallen_percent = standing.worth_quote, standing.drawdown_percent
+    if worth is None or worth <= 0:
+        raise OrderDenied("EQUITY_MISSING", pod=config.pod)
+    if standing.equity_quote is None:
+        fallen_percent = Decimal(0)
+    if fallen_percent is None:
+        raise OrderDenied("DRAWDOWN_UNKNOWN", high_water=standing.high_water_quote)
+    return portfolio.loss_budget(
+        float(worth), float(config.max_drawdown_percent), float(fallen_percent)
+    )
+
+
+def refusals(config: Config, standing: Standing, weighed: measures.Weighed) -> list[OrderDenied]:
+    """Everything that speaks against a purchase; none if it may be made.
+
+    Raises:
+        OrderDenied: the budget is not known.
+    """
+    return portfolio.refusals(
+        weighed.tail_before,
+        weighed.tail_after,
+        of(config, standing),
+        weighed.tactical_correlations,
+        config.correlation_limit,
+    )
+
+
+def deny_beyond(
+    run: Run, symbol: str, size_quote: Decimal, venues: Mapping[str, PublicVenue]
+) -> None:
+    """Refuse to add ``size_quote`` to an open position of ``symbol`` beyond the budget.
+
+    ``venues`` are asked for hourly candles that the cache does not have.
+
+    Raises:
+        OrderDenied: ``VAR_LIMIT``, ``CVAR_LIMIT``, ``CORRELATION_...``, or the budget is not known.
+        DataUnavailable: too few hourly returns of what is held.
+    """
+    held = {position.symbol for position in positions.open_positions(run.ledger)}
+    hourly = context.hourly_candles(run, {symbol, *held}, venues)
+    returns = portfolio.aligned_returns(hourly)
+    weighed = measures.weigh(symbol, size_quote, context.exposure(run, hourly), returns)
+    standing = equity.standing(run.ledger, run.config.quote_currency, clock.now_ms())
+    refused = refusals(run.config, standing, weighed)
+    if refused:
+        raise refused[0]
+''')
+
+
+###################################################################################################
 _LOADER.modules["shared.risk.context"] = ("shared/risk/context.py", r'''"""What the ledger and the market tell risk management before a purchase."""
 
 from __future__ import annotations
@@ -12144,6 +13032,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import DataUnavailable, VenueUnavailable
+from shared.execution.venues.base import PublicVenue
 from shared.ledger import positions
 from shared.ledger.positions import Position
 from shared.market import packing
@@ -12157,14 +13046,38 @@ _HISTORY = timedelta(days=90)
 _CASH_MARGIN = Decimal("0.99")  # room for fees and for the collar
 
 
+# What is in flight for a working parent is part of what it may still take.
+_PENDING = """
+SELECT symbol, is_tactical, sum(quote) AS quote FROM (
+    SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical,
+           greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid AS quote
+    FROM parent_orders w JOIN positions p USING (position_id)
+    LEFT JOIN LATERAL (
+        SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id)
+        WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id
+    ) f ON true
+    WHERE w.pod = %(pod)s AND w.state = 'WORKING' AND w.side = 'buy'
+    UNION ALL
+    SELECT i.symbol, p.sleeve = 'tactical',
+           (i.quantity - coalesce(o.filled_quantity, 0)) * i.limit_price
+    FROM intents i JOIN positions p USING (position_id)
+    LEFT JOIN parent_orders w ON w.parent_id = i.parent_id
+    LEFT JOIN orders o ON o.intent_id = i.intent_id
+    WHERE i.pod = %(pod)s AND i.side = 'buy' AND w.state IS DISTINCT FROM 'WORKING'
+      AND (i.state IN ('SENDING', 'UNKNOWN') OR o.status = 'open')
+) AS still GROUP BY symbol, is_tactical
+"""
+
+
 @dataclass(frozen=True)
 class Exposure:
     """What is held and under way. Money in quote currency.
 
     Attributes:
         prices: newest hourly close by symbol.
-        pending_quote: by symbol, what parents that buy may still take; ``tactical_pending_quote``
-            those of the tactical sleeve.
+        pending_quote: by symbol, what parents that buy may still take, and orders of ended parents
+            that may still fill, those of unknown outcome whole; ``tactical_pending_quote`` that of
+            the tactical sleeve.
     """
 
     open_positions: list[Position]
@@ -12213,7 +13126,7 @@ def history(run: Run) -> History:
         "SELECT count(*) FILTER (WHERE pnl_quote > 0) AS wins, "
         "count(*) FILTER (WHERE pnl_quote <= 0) AS losses, "
         "avg(return_percent) FILTER (WHERE pnl_quote > 0)::float8 AS average_win_percent, "
-        "-avg(return_percent) FILTER (WHERE pnl_quote < 0)::float8 AS average_loss_percent "
+        "-avg(return_percent) FILTER (WHERE pnl_quote <= 0)::float8 AS average_loss_percent "
         "FROM trades WHERE pod = %s AND sleeve = 'tactical' AND closed_at >= %s",
         (run.ledger.pod, clock.now() - _HISTORY),
     )
@@ -12223,25 +13136,18 @@ def history(run: Run) -> History:
 
 
 def exposure(run: Run, closes: dict[str, Candles]) -> Exposure:
-    """Open positions at the newest closes, and what working parents may still buy."""
-    rows = run.ledger.query(
-        "SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical, "
-        "sum(greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid) AS quote "
-        "FROM parent_orders w JOIN positions p USING (position_id) LEFT JOIN LATERAL ("
-        "  SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id) "
-        "  WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id"
-        ") f ON true WHERE w.pod = %s AND w.state = 'WORKING' AND w.side = 'buy' "
-        "GROUP BY w.symbol, is_tactical",
-        (run.ledger.pod,),
-    )
+    """Open positions at the newest closes, and what may still be bought."""
     pending: dict[str, Decimal] = {}
-    for row in rows:
+    tactical: dict[str, Decimal] = {}
+    for row in run.ledger.query(_PENDING, {"pod": run.ledger.pod}):
         pending[row["symbol"]] = pending.get(row["symbol"], Decimal(0)) + row["quote"]
+        if row["is_tactical"]:
+            tactical[row["symbol"]] = row["quote"]
     return Exposure(
         open_positions=positions.open_positions(run.ledger),
         prices={symbol: float(series.close[-1]) for symbol, series in closes.items()},
         pending_quote=pending,
-        tactical_pending_quote={r["symbol"]: r["quote"] for r in rows if r["is_tactical"]},
+        tactical_pending_quote=tactical,
     )
 
 
@@ -12298,15 +13204,19 @@ def book_depth_quote(run: Run, symbol: str) -> Decimal:
     raise DataUnavailable(f"{symbol} book depth: expected the scan of this run to know it")
 
 
-def hourly_candles(run: Run, symbols: set[str]) -> dict[str, Candles]:
+def hourly_candles(
+    run: Run, symbols: set[str], venues: Mapping[str, PublicVenue] | None = None
+) -> dict[str, Candles]:
     """Hourly candles of each symbol: from the cache, else from the first venue that answers.
+
+    ``venues`` are the ones that the caller has open; without them they are opened when needed.
 
     Raises:
         DataUnavailable: names the symbols that nobody has candles of.
     """
     found: dict[str, Candles] = {}
     for symbol in sorted(symbols):
-        series = _cached(run, symbol) or _asked(run, symbol)
+        series = _cached(run, symbol) or _asked(run, symbol, venues)
         if series is not None:
             found[symbol] = series
     missing = sorted(symbols - set(found))
@@ -12326,10 +13236,10 @@ def _cached(run: Run, symbol: str) -> Candles | None:
     return None
 
 
-def _asked(run: Run, symbol: str) -> Candles | None:
+def _asked(run: Run, symbol: str, venues: Mapping[str, PublicVenue] | None) -> Candles | None:
     from shared.execution.venues.registry import open_venues
 
-    for venue in open_venues(run).values():
+    for venue in (open_venues(run) if venues is None else venues).values():
         try:
             series = candle_store.window(run, venue, symbol, "1h")
         except (VenueUnavailable, DataUnavailable):
@@ -12371,6 +13281,8 @@ class Case:
     Attributes:
         buyable: the symbols in which this run may take new risk.
         compared_at: when this run last found the venue's balances equal to the ledger's.
+        average_price: the venue's own, by which it judges limit prices; ``None`` where it was not
+            needed, or not told.
     """
 
     config: Config
@@ -12385,6 +13297,7 @@ class Case:
     standing: Standing
     buyable: tuple[str, ...]
     compared_at: datetime | None
+    average_price: Decimal | None
 
     @property
     def new_risk(self) -> bool:
@@ -12479,13 +13392,19 @@ RUN_LIMIT_MS = 60_000  # the platform kills a cron run after this
 MAX_CLOCK_AHEAD_MS = 1_000
 
 # Entries and other new risk, protective stops, exits. Stops follow what is bought and where the
-# price moves: they take no room from entries, and leave the last third to exits.
+# price moves: among orders they take no room from entries, and leave the last third to exits.
 MAX_ORDERS_PER_MINUTE = (20, 40, 60)
 MAX_ORDERS_PER_HOUR = (400, 800, 1_200)
 
 # Of new risk alone, stops not counted: a pod's day, and one symbol, which may use up half a pod's.
 MAX_TRADES_PER_DAY = 2_000
 MAX_SYMBOL_TRADES = {"minute": 10, "hour": 200, "day": 1_000}
+
+# Orders of every kind and cancels, in the same tiers. An entry brings a stop, and the cancel of the
+# stop before it; a stop that follows the price is a cancel and an order, and so is an exit.
+MAX_MESSAGES_PER_MINUTE = (60, 80, 120)
+MAX_MESSAGES_PER_HOUR = (1_200, 1_600, 2_400)
+MAX_SYMBOL_MESSAGES = {"minute": 30, "hour": 600}
 
 MAX_REPEATED_ENTRIES = 10
 """So often in a row a strategy may be carried out in a symbol within ``REPEAT_WINDOW``, with no
@@ -12506,8 +13425,7 @@ def unresolved(case: Case) -> None:
 
 def rate(case: Case) -> None:
     """The pod sends no more orders than its trading can explain (C09)."""
-    facts = case.facts
-    tier = 0 if case.new_risk else 1 if case.purpose == "protect" else 2
+    facts, tier = case.facts, _tier(case)
     minute, hour = facts.orders_last_minute, facts.orders_last_hour
     if case.new_risk:
         minute, hour = minute - facts.stops_last_minute, hour - facts.stops_last_hour
@@ -12543,6 +13461,48 @@ def symbol_rate(case: Case) -> None:
                 after=before[window] + 1,
                 limit=limit,
             )
+
+
+def messages(case: Case) -> None:
+    """Orders and cancels together keep to their rate: new risk stops first, exits last (C09).
+
+    A cancel itself passes no control, so none is ever kept back; what is held against an order is
+    what the pod has sent before it.
+    """
+    facts, tier = case.facts, _tier(case)
+    for window, before, limit in (
+        ("minute", facts.messages_last_minute, MAX_MESSAGES_PER_MINUTE[tier]),
+        ("hour", facts.messages_last_hour, MAX_MESSAGES_PER_HOUR[tier]),
+    ):
+        if before + 1 > limit:
+            raise OrderDenied(
+                "RATE_MESSAGES", window=window, before=before, after=before + 1, limit=limit
+            )
+
+
+def symbol_messages(case: Case) -> None:
+    """No symbol takes more than half of the orders and cancels (C09). Of new risk alone."""
+    if not case.new_risk:
+        return
+    before = {
+        "minute": case.facts.symbol_messages_last_minute,
+        "hour": case.facts.symbol_messages_last_hour,
+    }
+    for window, limit in MAX_SYMBOL_MESSAGES.items():
+        if before[window] + 1 > limit:
+            raise OrderDenied(
+                "RATE_SYMBOL_MESSAGES",
+                symbol=case.ticket.symbol,
+                window=window,
+                before=before[window],
+                after=before[window] + 1,
+                limit=limit,
+            )
+
+
+def _tier(case: Case) -> int:
+    """Which of three limits holds: that of new risk, of protective stops, or of exits."""
+    return 0 if case.new_risk else 1 if case.purpose == "protect" else 2
 
 
 def repeated(case: Case) -> None:
@@ -12749,6 +13709,8 @@ _MAY_BE_MISSING = frozenset(
         "high_1m",
         "volume_24h_quote",
         "throttled_at",
+        "quote_worths",
+        "quote_cross_worths",
         *(field.name for field in dataclasses.fields(Standing)),
     }
 )
@@ -12923,6 +13885,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from shared.errors import OrderDenied
+from shared.market import peg
 from shared.market.types import Book
 from shared.risk.controls.case import Case, as_decimal
 
@@ -13027,6 +13990,33 @@ def cross_venue(case: Case) -> None:
         )
 
 
+def quote_peg(case: Case) -> None:
+    """Nothing is bought with a stablecoin that has lost its peg (C15).
+
+    What the venues tell against the currency of the peg counts; only where none of them has such a
+    pair do pairs with other stablecoins, and then a break of either denies. Every source has to
+    agree, as with ``cross_venue``. A currency of a state has no peg to lose.
+    """
+    currency = case.config.quote_currency
+    if not case.new_risk or peg.direct_pair(currency) is None:
+        return
+    worths = case.lately.quote_worths or case.lately.quote_cross_worths
+    if not worths:
+        raise OrderDenied(
+            "QUOTE_PEG_UNKNOWN", currency=currency, expected=peg.direct_pair(currency)
+        )
+    for worth in worths:
+        _deny_unless_positive("quote_worths", worth)
+    apart = peg.distance_percent(worths)
+    if apart > peg.MAX_DISTANCE_PERCENT:
+        raise OrderDenied(
+            "QUOTE_PEG",
+            currency=currency,
+            apart_percent=round(apart, 4),
+            limit_percent=peg.MAX_DISTANCE_PERCENT,
+        )
+
+
 def spread(case: Case) -> None:
     """Nothing is bought where the best bid and ask are far apart (C06)."""
     spread_bps = 10_000 * (case.ask - case.bid) / case.mid
@@ -13120,6 +14110,102 @@ def deny_beyond(case: Case, stage: Stage) -> None:
     limit, after = case.worth_quote * stage.position_percent / 100, case.symbol_exposure_quote
     if after > limit:
         raise OrderDenied("STAGE_POSITION", stage=stage.number, after=after, limit=limit)
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.risk.controls.venue"] = ("shared/risk/controls/venue.py", r'''"""What the venue itself would refuse: prices outside its band, and more orders than it keeps (C12).
+
+It is denied here, so that nothing is journalled and sent that cannot be accepted, and so that a
+refusal by the venue stays a surprise that is looked at.
+"""
+
+from __future__ import annotations
+
+from shared.errors import OrderDenied
+from shared.execution import bands
+from shared.risk.controls.case import Case
+
+
+def filters(case: Case) -> None:
+    """Nothing is bought where the venue tells a rule that cannot be read."""
+    rules = case.rules
+    if case.new_risk and rules.unread_filters:
+        raise OrderDenied(
+            "RULES_UNREAD",
+            venue=rules.venue,
+            symbol=rules.symbol,
+            filter=rules.unread_filters[0],
+        )
+
+
+def price_band(case: Case) -> None:
+    """The limit price lies within the venue's band around its own average.
+
+    A stop-limit is judged by its limit price, as it is placed; what is at market has no price to be
+    judged (Binance, "Filters"). Where the average is needed and not known nothing is bought; a sale
+    goes on, and the venue judges it.
+    """
+    band, ticket = case.rules.price_band, case.ticket
+    if band is None or not bands.has_limit(ticket):
+        return
+    if bands.is_sure(band, ticket.side, ticket.limit_price, case.mid):
+        return
+    average = case.average_price
+    if average is None:
+        if case.new_risk:
+            raise OrderDenied("PRICE_BAND_UNKNOWN", venue=ticket.venue, symbol=ticket.symbol)
+        return
+    if not (average.is_finite() and average > 0):
+        raise OrderDenied("PRICE_AVERAGE", venue=ticket.venue, value=average, expected="above 0")
+    low, high = bands.limits(band, ticket.side, average)
+    if not low <= ticket.limit_price <= high:
+        raise OrderDenied(
+            "PRICE_BAND",
+            side=ticket.side,
+            after=ticket.limit_price,
+            limit=low if ticket.limit_price < low else high,
+            average=average,
+        )
+
+
+def resting_orders(case: Case) -> None:
+    """No more orders rest in the symbol than the venue keeps of an account.
+
+    A sale that does not rest is not held back by a count in which unknown orders are: if they do
+    rest, the venue itself refuses.
+    """
+    limit = case.rules.max_orders
+    if limit is None or not (case.new_risk or case.is_stop):
+        return
+    before = case.facts.resting_orders
+    if before + 1 > limit:
+        raise OrderDenied(
+            "ORDERS_RESTING", venue=case.ticket.venue, before=before, after=before + 1, limit=limit
+        )
+
+
+def resting_stops(case: Case) -> None:
+    """A stop finds room among those that the venue keeps, and so will the stop of what is bought.
+
+    What is bought where no further stop may rest would have none. A position whose stop rests there
+    already has its room: that stop is replaced.
+    """
+    limit, facts = case.rules.max_stop_orders, case.facts
+    if limit is None or not (case.new_risk or case.is_stop):
+        return
+    if case.new_risk and facts.own_resting_stops:
+        return
+    before = facts.resting_stops
+    if before + 1 > limit:
+        raise OrderDenied(
+            "STOPS_RESTING",
+            purpose=case.purpose,
+            venue=case.ticket.venue,
+            before=before,
+            after=before + 1,
+            limit=limit,
+        )
 ''')
 
 
@@ -13249,7 +14335,7 @@ from shared.risk.core import records
 from shared.run import Run
 from shared.signals import regime
 
-FUNDING_RETRY_HOURS = 1  # a first funding that has bought nothing is tried again after this
+RETRY_HOURS = 1  # after this the rest of a rebalance that did not get far is planned anew
 SCAN_MAX_AGE = timedelta(minutes=3)
 
 _SCANNED = """
@@ -13290,19 +14376,24 @@ def deny_unless_allowed(run: Run, *, is_live: bool) -> None:
         arming.demand(run.ledger)
     standing = equity.standing(run.ledger, run.config.quote_currency, clock.now_ms())
     limits.deny_at_daily_loss(run.config, standing)
+    limits.deny_at_weekly_loss(run.config, standing)
     limits.deny_at_drawdown(run.config, standing)
 
 
 def deny_if_recent(run: Run, *, first_funding: bool) -> None:
-    """At most one rebalance in ``REBALANCE_MIN_HOURS``; a first funding waits for an hour at most.
+    """At most one rebalance in ``REBALANCE_MIN_HOURS``; what was not carried out waits for an hour.
 
-    What it costs to be off for a day is small beside a second round of fees and spreads.
+    What it costs to be off for a day is small beside a second round of fees and spreads. But what
+    a halt or the venues have left untraded has not been paid for once, nor has a first funding.
     """
-    at, hours = records.last_at(run.ledger), run.config.rebalance_min_hours
-    if first_funding:
-        hours = min(hours, FUNDING_RETRY_HOURS)
-    if at is not None and clock.now() - at < timedelta(hours=hours):
-        raise OrderDenied("REBALANCE_RECENT", last=clock.iso(at), minimum_hours=hours)
+    now, hours = clock.now(), run.config.rebalance_min_hours
+    for attempt in records.attempts(run.ledger, now - timedelta(hours=hours)):
+        is_paid_for = attempt.is_carried_out and not first_funding
+        wait_hours = hours if is_paid_for else min(hours, RETRY_HOURS)
+        if now - attempt.at < timedelta(hours=wait_hours):
+            raise OrderDenied(
+                "REBALANCE_RECENT", last=clock.iso(attempt.at), minimum_hours=wait_hours
+            )
 
 
 def deny_while_busy(ledger: Ledger, symbols: Sequence[str]) -> None:
@@ -13783,7 +14874,7 @@ from typing import TYPE_CHECKING
 from shared import clock
 from shared.errors import DataUnavailable, OrderDenied
 from shared.ledger import equity, events, positions
-from shared.risk import context, portfolio
+from shared.risk import budget, context, portfolio
 from shared.risk.core import carrying, conditions, looking, markets, plan, records, tracking
 from shared.risk.core.looking import Look
 from shared.risk.core.plan import Plan, Trade
@@ -13918,7 +15009,7 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str,
     brought to their targets.
     """
     pod_symbols = {position.symbol for position in positions.open_positions(run.ledger)}
-    hourly = context.hourly_candles(run, {*look.sleeve.symbols, *pod_symbols})
+    hourly = context.hourly_candles(run, {*look.sleeve.symbols, *pod_symbols}, desk.venues)
     returns = portfolio.aligned_returns(hourly)
     exposure = context.exposure(run, hourly)
     known = markets.gather(run, desk.venues, look.quotes, look.held)
@@ -13940,7 +15031,7 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str,
         )
         if found.trades:
             break
-    _deny_beyond_budget(run, found, look.sleeve.equity_quote, exposure.committed_quote, returns)
+    _deny_beyond_budget(run, found, exposure.committed_quote, returns)
     least = markowitz.minimum_variance({s: returns[s] for s in look.sleeve.symbols})
     return found, {symbol: round(100 * weight, 2) for symbol, weight in least.items()}
 
@@ -13948,7 +15039,6 @@ def _plan(run: Run, desk: Desk, look: Look, need: Need) -> tuple[Plan, dict[str,
 def _deny_beyond_budget(
     run: Run,
     found: Plan,
-    worth: Decimal,
     before: dict[str, float],
     returns: dict[str, portfolio.Array],
 ) -> None:
@@ -13961,13 +15051,11 @@ def _deny_beyond_budget(
         after[trade.symbol] = after.get(trade.symbol, 0.0) + float(trade.signed_quote)
     tail_before, tail = portfolio.tail_risk(before, returns), portfolio.tail_risk(after, returns)
     standing = equity.standing(run.ledger, run.config.quote_currency, clock.now_ms())
-    budget = portfolio.loss_budget(
-        float(worth), float(run.config.max_drawdown_percent), float(standing.drawdown_percent or 0)
-    )
+    allowed = budget.of(run.config, standing)
     grows = tail.var95_quote > tail_before.var95_quote or (
         tail.cvar95_quote > tail_before.cvar95_quote
     )
-    refused = portfolio.refusals(tail_before, tail, budget, {}, run.config.correlation_limit)
+    refused = portfolio.refusals(tail_before, tail, allowed, {}, run.config.correlation_limit)
     if grows and refused:
         raise refused[0]
 
@@ -14050,6 +15138,25 @@ LOCKED = timedelta(days=7)
 """After a stop or another exit by risk the sleeve buys the symbol again only then: what has fallen
 by a fifth is not bought back at once because it is below its target."""
 
+_CARRIED_OUT_SHARE = Decimal("0.5")
+"""Of a trade's planned notional. A whole one stays a little under its plan too: its slices are
+rounded down to lots, and sized at the worst price of the collar."""
+
+_ATTEMPTS = """
+SELECT r.at, bool_and(coalesce(filled.quote, 0) >=
+                      %(share)s * (planned.trade->>'notional_quote')::numeric) AS is_carried_out
+FROM rebalances r
+CROSS JOIN LATERAL jsonb_array_elements(r.trades) AS planned(trade)
+CROSS JOIN LATERAL (
+    SELECT sum(f.price * f.quantity) AS quote FROM intents i JOIN fills f USING (intent_id)
+    WHERE i.pod = r.pod AND i.symbol = planned.trade->>'symbol' AND i.sent_at >= r.at
+      AND i.parent_id = concat_ws(':', r.rebalance_id, planned.trade->>'side',
+                                  planned.trade->>'symbol')
+) AS filled
+WHERE r.pod = %(pod)s AND r.at > %(since)s
+GROUP BY r.rebalance_id, r.at ORDER BY r.at DESC
+"""
+
 _COLUMNS = "rebalance_id, at, reason, weights, trades, skipped, state, ended_reason"
 
 
@@ -14090,6 +15197,14 @@ class Rebalance:
 
     def of_side(self, side: Side) -> list[PlannedTrade]:
         return [trade for trade in self.trades if trade.side == side]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """When a rebalance was planned, and whether each of its trades was filled by half or more."""
+
+    at: datetime
+    is_carried_out: bool
 
 
 def identity(pod: str, event_at: datetime) -> str:
@@ -14142,10 +15257,10 @@ def under_way(ledger: Ledger) -> Rebalance | None:
     return Rebalance(**(row | {"trades": trades}))
 
 
-def last_at(ledger: Ledger) -> datetime | None:
-    """When the newest one was planned."""
-    row = ledger.one("SELECT max(at) AS at FROM rebalances WHERE pod = %s", (ledger.pod,))
-    return None if row is None else row["at"]
+def attempts(ledger: Ledger, since: datetime) -> list[Attempt]:
+    """The rebalances that were planned after ``since``, newest first."""
+    rows = ledger.query(_ATTEMPTS, {"pod": ledger.pod, "since": since, "share": _CARRIED_OUT_SHARE})
+    return [Attempt(**row) for row in rows]
 
 
 def advance(ledger: Ledger, rebalance_id: str, state: State, reason: str | None = None) -> None:
@@ -14747,7 +15862,8 @@ from decimal import Decimal
 from typing import Literal
 
 from shared import clock
-from shared.execution.types import OrderTicket
+from shared.execution.types import Mode, OrderTicket
+from shared.ledger import events
 from shared.run import Run
 
 RUN_LIMIT = timedelta(seconds=60)
@@ -14755,6 +15871,8 @@ RUN_LIMIT = timedelta(seconds=60)
 
 # An order counts at full size while nobody knows what became of it, with its unfilled rest while
 # it rests on the venue, and with what the venue has filled but the ledger has not recorded yet.
+# What rests in a symbol is counted by account, as venues do: over the pods that share it, in the
+# way that the order would go. On paper a pod is alone.
 _FACTS = """
 WITH pending AS MATERIALIZED (
     SELECT position_id, symbol, venue, side, order_type, limit_price, quantity, true AS unresolved,
@@ -14779,6 +15897,23 @@ WITH pending AS MATERIALIZED (
     WHERE i.pod = %(pod)s AND i.sent_at > %(now)s - interval '1 hour'
       AND o.filled_quantity > recorded.quantity
 ),
+family AS (SELECT coalesce((SELECT base FROM pods WHERE pod = %(pod)s), %(pod)s) AS base),
+account AS MATERIALIZED (
+    SELECT %(pod)s AS pod
+    UNION SELECT base FROM family WHERE %(mode)s <> 'paper'
+    UNION SELECT p.pod FROM pods p JOIN family USING (base) WHERE %(mode)s <> 'paper'
+),
+resting AS MATERIALIZED (
+    SELECT i.position_id, i.order_type
+    FROM intents i JOIN account USING (pod)
+    WHERE i.state IN ('SENDING', 'UNKNOWN') AND i.client_order_id <> %(client_order_id)s
+      AND i.venue = %(venue)s AND i.symbol = %(symbol)s AND coalesce(i.mode, %(mode)s) = %(mode)s
+    UNION ALL
+    SELECT i.position_id, i.order_type
+    FROM orders o JOIN account USING (pod) JOIN intents i USING (intent_id)
+    WHERE o.status = 'open' AND i.state NOT IN ('SENDING', 'UNKNOWN')
+      AND i.venue = %(venue)s AND i.symbol = %(symbol)s AND coalesce(i.mode, %(mode)s) = %(mode)s
+),
 own AS MATERIALIZED (
     SELECT sleeve FROM positions WHERE pod = %(pod)s AND position_id = %(position_id)s
 ),
@@ -14800,7 +15935,7 @@ held AS MATERIALIZED (
     ) AS quoted ON true
     WHERE p.pod = %(pod)s AND p.closed_at IS NULL
 )
-SELECT h.*, p.*, o.*, (SELECT sleeve FROM own) AS sleeve,
+SELECT h.*, p.*, o.*, r.*, m.*, (SELECT sleeve FROM own) AS sleeve,
     (SELECT started_at FROM runs WHERE run_id = %(run_id)s) AS run_started_at,
     (SELECT quantity FROM position_holdings
      WHERE position_id = %(position_id)s AND venue = %(venue)s) AS held_on_venue,
@@ -14856,6 +15991,28 @@ CROSS JOIN (
     FROM intents WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
       AND client_order_id <> %(client_order_id)s
 ) o
+CROSS JOIN (
+    SELECT count(*) AS resting_orders,
+           count(*) FILTER (WHERE order_type IN ('stop_limit', 'stop_market')) AS resting_stops,
+           count(*) FILTER (WHERE order_type IN ('stop_limit', 'stop_market')
+                              AND position_id = %(position_id)s) AS own_resting_stops
+    FROM resting
+) r
+CROSS JOIN (
+    SELECT count(*) AS messages_last_hour,
+           count(*) FILTER (WHERE at > %(now)s - interval '1 minute') AS messages_last_minute,
+           count(*) FILTER (WHERE symbol = %(symbol)s) AS symbol_messages_last_hour,
+           count(*) FILTER (WHERE symbol = %(symbol)s AND at > %(now)s - interval '1 minute')
+               AS symbol_messages_last_minute
+    FROM (
+        SELECT sent_at AS at, symbol FROM intents
+        WHERE pod = %(pod)s AND sent_at > %(now)s - interval '1 hour'
+          AND client_order_id <> %(client_order_id)s
+        UNION ALL
+        SELECT at, detail ->> 'symbol' FROM events
+        WHERE pod = %(pod)s AND kind = %(cancel_sent)s AND at > %(now)s - interval '1 hour'
+    ) sent
+) m
 """
 
 
@@ -14872,6 +16029,10 @@ class Facts:
         unknown_stop_quantity: of ``pending_sell_quantity``, what belongs to protective stops that
             may or may not rest: their run has heard no answer, or is dead.
         stops_last_hour, stops_last_minute: how many of the orders were protective stops.
+        resting_orders: of the account in the order's symbol on its venue, what rests and what may.
+        resting_stops: how many of these are stops; ``own_resting_stops`` of the order's position.
+        messages_last_hour, messages_last_minute: orders of every kind and cancels, as they were
+            sent; ``symbol_`` of the order's symbol.
     """
 
     run_started_at: datetime | None
@@ -14895,11 +16056,22 @@ class Facts:
     orders_last_minute: int
     stops_last_hour: int
     stops_last_minute: int
+    resting_orders: int
+    resting_stops: int
+    own_resting_stops: int
+    messages_last_hour: int
+    messages_last_minute: int
+    symbol_messages_last_hour: int
+    symbol_messages_last_minute: int
     other_venue_mids: list[Decimal] | None
 
 
-def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts:
-    """Read the facts for ``ticket`` inside the caller's transaction."""
+def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int, mode: Mode) -> Facts:
+    """Read the facts for ``ticket`` inside the caller's transaction.
+
+    Args:
+        mode: where the order would end.
+    """
     row = run.ledger.one(
         _FACTS,
         {
@@ -14913,6 +16085,8 @@ def fetch(run: Run, ticket: OrderTicket, position_id: int, now_ms: int) -> Facts
             "limit_price": ticket.limit_price,
             "quote": run.config.quote_currency,
             "now": clock.from_ms(now_ms),
+            "mode": mode,
+            "cancel_sent": events.CANCEL_SENT,
             "run_died_before": clock.from_ms(now_ms) - RUN_LIMIT,
         },
     )
@@ -14935,6 +16109,7 @@ and cannot find denies: nothing passes for want of data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from shared.errors import OrderDenied
 from shared.execution.types import MarketRules, Mode, OrderTicket, Purpose
@@ -14942,7 +16117,7 @@ from shared.ledger import arming, equity, stages, state, throttles
 from shared.ledger.connection import Ledger
 from shared.market.types import Book
 from shared.risk import facts, lately
-from shared.risk.controls import conduct, money, order, prices, stage
+from shared.risk.controls import conduct, money, order, prices, stage, venue
 from shared.risk.controls.case import Case
 from shared.run import Run
 
@@ -14954,11 +16129,16 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     prices.book,
     prices.collar,
     prices.cross_venue,
+    prices.quote_peg,
     prices.spread,
     prices.minute_range,
     prices.depth,
     prices.volume,
     order.grid,
+    venue.filters,
+    venue.price_band,
+    venue.resting_orders,
+    venue.resting_stops,
     money.position_size,
     money.position_share,
     money.gross,
@@ -14976,6 +16156,8 @@ CONTROLS: tuple[Callable[[Case], None], ...] = (
     order.holding,
     conduct.rate,
     conduct.symbol_rate,
+    conduct.messages,
+    conduct.symbol_messages,
     conduct.repeated,
     conduct.run_time,
 )
@@ -14992,6 +16174,7 @@ def check(
     now_ms: int,
     mode: Mode,
     parent_id: str | None = None,
+    average_price: Decimal | None = None,
 ) -> None:
     """Let the order pass, or refuse it.
 
@@ -15001,6 +16184,7 @@ def check(
     Args:
         mode: where the order would end.
         parent_id: of the parent order that the order is a slice of.
+        average_price: the venue's own, as ``bands.average_for`` has asked for it.
 
     Raises:
         OrderDenied: a control refuses; ``code`` names it and the numbers are in ``detail``.
@@ -15013,12 +16197,12 @@ def check(
     order.deny_unless_numbers(ticket)
     if mode == "live" and ticket.side == "buy":
         arming.demand(run.ledger)
-    known = facts.fetch(run, ticket, position_id, now_ms)
+    known = facts.fetch(run, ticket, position_id, now_ms, mode)
     recent = lately.fetch(run, ticket, position_id, parent_id, now_ms)
     stands = equity.standing(run.ledger, run.config.quote_currency, now_ms)
     case = Case(
         run.config, ticket, purpose, rules, book, now_ms, trading, known, recent, stands,
-        run.universe.buyable, run.compared_at.get(ticket.venue),
+        run.universe.buyable, run.compared_at.get(ticket.venue), average_price,
     )  # fmt: skip
     for control in CONTROLS:
         control(case)
@@ -15049,6 +16233,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.execution.types import OrderTicket
+from shared.market import peg
 from shared.run import Run
 
 REPEAT_WINDOW = timedelta(hours=24)
@@ -15090,7 +16275,14 @@ SELECT market.*, sent.*, (SELECT strategy FROM own) AS strategy,
        AND at > coalesce((SELECT max(reenabled_at) FROM throttles
                           WHERE pod = %(pod)s AND symbol = %(symbol)s
                             AND strategy = (SELECT strategy FROM own)), '-infinity'))
-        AS repeated_entries
+        AS repeated_entries,
+    (SELECT array_agg((bid + ask) / 2) FROM prices
+     WHERE pod = %(pod)s AND symbol = %(peg_pair)s AND at > %(now)s - interval '10 minutes')
+        AS quote_worths,
+    (SELECT array_agg(CASE WHEN split_part(symbol, '/', 1) = %(quote)s
+                           THEN (bid + ask) / 2 ELSE 2 / (bid + ask) END) FROM prices
+     WHERE pod = %(pod)s AND symbol = ANY(%(peg_crosses)s)
+       AND at > %(now)s - interval '10 minutes') AS quote_cross_worths
 FROM (
     SELECT min(low_1m) AS low_1m, max(high_1m) AS high_1m,
            coalesce(max(volume_24h_quote) FILTER (WHERE venue = %(venue)s), min(volume_24h_quote))
@@ -15128,6 +16320,8 @@ class Lately:
         repeated_entries: how often in a row that strategy has been carried out in the symbol,
             without the order's own parent.
         throttled_at: since when it needs a person to go on.
+        quote_worths: of a unit of the quote currency in what it is pegged to, by venue;
+            ``quote_cross_worths`` in other stablecoins. Of the last ten minutes.
     """
 
     low_1m: Decimal | None
@@ -15141,6 +16335,8 @@ class Lately:
     strategy: str | None
     throttled_at: datetime | None
     repeated_entries: int
+    quote_worths: list[Decimal] | None
+    quote_cross_worths: list[Decimal] | None
 
 
 def fetch(
@@ -15151,7 +16347,7 @@ def fetch(
     Args:
         parent_id: of the parent order that the order is a slice of.
     """
-    now = clock.from_ms(now_ms)
+    now, quote = clock.from_ms(now_ms), run.config.quote_currency
     row = run.ledger.one(
         _LATELY,
         {
@@ -15163,6 +16359,9 @@ def fetch(
             "venue": ticket.venue,
             "now": now,
             "repeats_from": now - REPEAT_WINDOW,
+            "quote": quote,
+            "peg_pair": peg.direct_pair(quote),
+            "peg_crosses": list(peg.cross_pairs(quote)),
         },
     )
     if row is None:  # a SELECT without FROM always has its row
@@ -15934,7 +17133,7 @@ from shared.ledger import equity, state
 from shared.ledger.equity import Standing
 from shared.ledger.positions import Position
 from shared.market.types import Quote
-from shared.risk import looks
+from shared.risk import budget, looks
 from shared.risk.managing import adjustments
 from shared.risk.managing.additions import Addition, Terms, plan_average_down, plan_pyramid
 from shared.risk.managing.adjustments import Action, action, gain_percent, market_rules
@@ -16051,6 +17250,7 @@ def _add(
     # The desk divides by the ceiling again: what is planned is a quantity.
     size_quote = addition.quantity * terms.ceiling
     try:
+        budget.deny_beyond(run, position.symbol, size_quote, desk.venues)
         with run.ledger.transaction():
             run.guard()
             desk.add(position.position_id, size_quote, _exact(quote.mid), reason)
@@ -16463,6 +17663,148 @@ def _price_sources(run: Run, symbols: list[str]) -> dict[str, list[str]]:
         (run.ledger.pod, symbols, clock.now() - _PRICED_WITHIN),
     )
     return {row["symbol"]: row["venues"] for row in rows}
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.risk.measures"] = ("shared/risk/measures.py", r'''"""The figures that risk management reports of a trade: with it, without it, now and expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+import numpy as np
+
+from shared import clock
+from shared.analysis import metrics as ratios
+from shared.ledger import equity
+from shared.risk import portfolio
+from shared.risk.context import Exposure
+from shared.risk.portfolio import markowitz
+from shared.risk.staking.kelly import Odds
+from shared.risk.staking.sizing import Stake
+from shared.run import Export, Run
+
+_PERFORMANCE_WINDOW = timedelta(hours=168)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A portfolio with and without a trade. Money in quote currency, by symbol.
+
+    Attributes:
+        before_quote, after_quote: held and under way in both sleeves.
+        correlations: of the candidate with each of them; ``None`` where one never moves.
+        tactical: the symbols of the tactical sleeve among them, against which the limit stands.
+    """
+
+    symbol: str
+    before_quote: Mapping[str, float]
+    after_quote: Mapping[str, float]
+    tail_before: portfolio.TailRisk
+    tail_after: portfolio.TailRisk
+    correlations: Mapping[str, float | None]
+    tactical: frozenset[str]
+
+    @property
+    def tactical_correlations(self) -> dict[str, float | None]:
+        return {other: r for other, r in self.correlations.items() if other in self.tactical}
+
+
+def weigh(
+    symbol: str,
+    size_quote: Decimal,
+    exposure: Exposure,
+    returns: Mapping[str, portfolio.Array],
+) -> Weighed:
+    """What may be lost with and without a purchase of ``size_quote``, and what moves with it.
+
+    Raises:
+        DataUnavailable: a holding or the candidate has no returns, or never moved.
+    """
+    before = exposure.committed_quote
+    after = dict(before)
+    after[symbol] = after.get(symbol, 0.0) + float(size_quote)
+    found = portfolio.correlations(symbol, returns)
+    return Weighed(
+        symbol=symbol,
+        before_quote=before,
+        after_quote=after,
+        tail_before=portfolio.tail_risk(before, returns),
+        tail_after=portfolio.tail_risk(after, returns),
+        correlations={other: r for other, r in found.items() if before.get(other, 0) > 0},
+        tactical=frozenset(other for other, quote in exposure.tactical_quote.items() if quote > 0),
+    )
+
+
+def of_trade(
+    run: Run,
+    weighed: Weighed,
+    returns: Mapping[str, portfolio.Array],
+    stake: Stake,
+    odds: Odds,
+) -> Export:
+    """Tail risk, ratios, correlations and Markowitz weights. Money in quote, over 24 hours.
+
+    ``var95_quote`` and ``cvar95_quote`` are the largest of all methods, which limits are held
+    against. ``correlation`` is the highest with a tactical holding. ``sharpe_expected`` and
+    ``sortino_expected`` are those of the portfolio with the trade, had it been held through the
+    window of returns: history, not a forecast. Ratios are ``None`` where there are too few
+    observations or nothing has varied.
+    """
+    symbol, after, tail = weighed.symbol, weighed.after_quote, weighed.tail_after
+    expected = portfolio.portfolio_returns(after, returns, float(stake.worth_quote))
+    known = [value for value in weighed.tactical_correlations.values() if value is not None]
+    return {
+        "var95_quote": tail.var95_quote,
+        "cvar95_quote": tail.cvar95_quote,
+        "var95_method": tail.var95_method,
+        "cvar95_method": tail.cvar95_method,
+        "var95_before_quote": weighed.tail_before.var95_quote,
+        "cvar95_before_quote": weighed.tail_before.cvar95_quote,
+        **{f"{name}_var95_quote": loss.var95_quote for name, loss in tail.by_method.items()},
+        **{f"{name}_cvar95_quote": loss.cvar95_quote for name, loss in tail.by_method.items()},
+        "horizon_hours": portfolio.HORIZON_HOURS,
+        "observations": len(returns[symbol]),
+        **_current_ratios(run),
+        "sharpe_expected": ratios.sharpe_ratio(expected, ratios.HOURS_PER_YEAR),
+        "sortino_expected": ratios.sortino_ratio(expected, ratios.HOURS_PER_YEAR),
+        "correlation": max(known) if known else None,
+        "correlations": dict(weighed.correlations),
+        "correlation_with_portfolio": portfolio.correlation_with_portfolio(
+            symbol, weighed.before_quote, returns
+        ),
+        "markowitz_weights": markowitz.minimum_variance(
+            {held: returns[held] for held, value in after.items() if value > 0}
+        ),
+        "volatility_annualised_percent": stake.volatility_annualised_percent,
+        "kelly_fraction": stake.kelly,
+        "win_probability": odds.win_probability,
+        "win_loss_ratio": odds.win_loss_ratio,
+        "break_even_probability": odds.break_even_probability,
+        "win_probability_deviation": odds.deviation,
+        "prior": odds.prior,
+        "prior_win_probability": odds.prior_win_probability,
+        "kelly_trust": odds.trust,
+        "trades_in_history": odds.trades,
+        "equity_quote": float(stake.worth_quote),
+    }
+
+
+def _current_ratios(run: Run) -> Export:
+    """Ratios of the pod's own hourly equity over the last week."""
+    rows = equity.hourly(run.ledger, clock.now() - _PERFORMANCE_WINDOW)
+    curve = np.array([float(row["equity_quote"]) for row in rows])
+    if len(curve) <= ratios.MINIMUM_HOURLY_RETURNS:
+        return {"sharpe_current": None, "sortino_current": None}
+    hourly = ratios.simple_returns(curve)
+    return {
+        "sharpe_current": ratios.sharpe_ratio(hourly, ratios.HOURS_PER_YEAR),
+        "sortino_current": ratios.sortino_ratio(hourly, ratios.HOURS_PER_YEAR),
+    }
 ''')
 
 
@@ -17291,6 +18633,133 @@ def _blend(prior_percent: float, share: float, own_percent: float | None, count:
         return prior_percent
     weight = share * PRIOR_TRADES
     return (weight * prior_percent + count * own_percent) / (weight + count)
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.risk.staking.sizing"] = ("shared/risk/staking/sizing.py", r'''"""How much to stake: quarter Kelly, scaled down, then the smallest of every cap.
+
+Every step that made it smaller is told with its value before and after; the last one told is the
+one that binds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
+
+from shared.risk.exits import REFERENCE_VOLATILITY_PERCENT
+
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class Stake:
+    """What scales a size. All but ``worth_quote`` and volatility are shares of 0..1.
+
+    Attributes:
+        kelly: the full Kelly fraction; may be negative.
+        kelly_share: how much of Kelly is staked, a quarter by default.
+        trust: what the estimation error of the odds leaves of it.
+        probe_quote: what may be spent where Kelly stakes less, on paper; ``None`` for nothing.
+        stop_scale: the configured stop distance over this trade's: a wider stop is held smaller,
+            so that the loss at it stays the same.
+        size_multiplier: the optimiser's parameter. size_factor: the breaker's.
+        decision_size: what the decision asked for.
+    """
+
+    worth_quote: Decimal
+    kelly: float
+    kelly_share: float
+    trust: float
+    probe_quote: Decimal | None
+    stop_scale: float
+    size_multiplier: float
+    size_factor: Decimal
+    decision_size: float
+    volatility_annualised_percent: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """A notional in quote currency and, by name, every step that made it smaller.
+
+    Attributes:
+        bound_by: the step that set it: the last of ``adjustments``, or what it began with.
+    """
+
+    size_quote: Decimal
+    bound_by: str
+    adjustments: dict[str, dict[str, float]] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+
+def size(stake: Stake, caps: Mapping[str, Decimal]) -> Size:
+    """The notional to buy: never above any cap, never negative, zero without an edge.
+
+    Args:
+        caps: what each limit leaves, in quote currency, by the limit's name; may be negative.
+    """
+    steps = _begin(stake)
+    if steps is None:
+        none = f"KELLY_NO_EDGE: kelly={stake.kelly:.4f}"
+        return Size(Decimal(0), "KELLY_NO_EDGE", {}, (none,))
+    steps.scale("SIZE_MULTIPLIER", _exact(stake.size_multiplier))
+    steps.scale("SIZE_FACTOR", stake.size_factor)
+    steps.scale("DECISION_SIZE", _exact(stake.decision_size))
+    steps.scale("VOLATILITY", _exact(volatility_scale(stake.volatility_annualised_percent)))
+    steps.scale("STOP_DISTANCE", _exact(stake.stop_scale))
+    for name, cap in sorted(caps.items(), key=lambda item: item[1], reverse=True):
+        steps.clamp(name, cap)
+    size_quote = max(steps.value, Decimal(0)).quantize(_CENT, rounding=ROUND_DOWN)
+    return Size(size_quote, steps.bound_by, steps.adjustments, tuple(steps.reasons))
+
+
+def _begin(stake: Stake) -> _Steps | None:
+    """Kelly's stake as far as it can be trusted, or a probe where that is more."""
+    steps = None
+    if stake.kelly > 0:
+        steps = _Steps("KELLY", stake.worth_quote * _exact(stake.kelly * stake.kelly_share))
+        steps.scale("ESTIMATION_ERROR", _exact(stake.trust))
+    if stake.probe_quote is not None and (steps is None or stake.probe_quote > steps.value):
+        steps = _Steps("PROBE", stake.probe_quote)
+        steps.reasons.append(f"PROBE: size={stake.probe_quote:.2f}, kelly={stake.kelly:.4f}")
+    return steps
+
+
+def volatility_scale(volatility_annualised_percent: float) -> float:
+    """1 up to the reference volatility, then falling as its inverse."""
+    if volatility_annualised_percent <= REFERENCE_VOLATILITY_PERCENT:
+        return 1.0
+    return REFERENCE_VOLATILITY_PERCENT / volatility_annualised_percent
+
+
+class _Steps:
+    """A value on its way down, and the record of each step."""
+
+    def __init__(self, origin: str, value: Decimal) -> None:
+        self.value = value
+        self.bound_by = origin
+        self.adjustments: dict[str, dict[str, float]] = {}
+        self.reasons: list[str] = []
+
+    def scale(self, name: str, factor: Decimal) -> None:
+        self._to(f"SCALE_{name}", self.value * max(Decimal(0), min(Decimal(1), factor)))
+
+    def clamp(self, name: str, cap: Decimal) -> None:
+        self._to(f"LIMIT_{name}", min(self.value, cap))
+
+    def _to(self, name: str, after: Decimal) -> None:
+        if after >= self.value:
+            return
+        before, self.value, self.bound_by = self.value, after, name
+        self.adjustments[name] = {"before": float(before), "after": float(after)}
+        self.reasons.append(f"{name}: before={before:.2f}, after={after:.2f}")
+
+
+def _exact(value: float) -> Decimal:
+    return Decimal(repr(float(value)))
 ''')
 
 

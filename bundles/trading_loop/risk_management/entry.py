@@ -44,7 +44,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step risk_management of the workflow trading_loop.
-# autonomous-trading-loop 0.1.0, build b0a1a5f01b85: 90 modules.
+# autonomous-trading-loop 0.1.0, build b0f697966c13: 94 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -145,7 +145,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -162,7 +162,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0a1a5f01b85"
+BUILD = "b0f697966c13"
 ''')
 
 
@@ -1231,11 +1231,30 @@ OrderStatus = Literal["open", "filled", "cancelled", "expired", "rejected"]
 
 
 @dataclass(frozen=True)
+class PriceBand:
+    """Between which multiples of a venue's own average a limit price has to lie, ends included.
+
+    Attributes:
+        average_minutes: over how many minutes the venue averages; 0 where it takes its last price.
+    """
+
+    lowest_buy_multiple: Decimal
+    highest_buy_multiple: Decimal
+    lowest_sell_multiple: Decimal
+    highest_sell_multiple: Decimal
+    average_minutes: int
+
+
+@dataclass(frozen=True)
 class MarketRules:
     """What a venue accepts for a symbol, and what it charges.
 
     Attributes:
         is_open: the venue says that the market trades: not halted, nor only for cancels.
+        price_band: ``None``, as are the two counts, where the venue tells of no such rule.
+        max_orders: how many orders of an account may be open in the symbol, stops among them.
+        max_stop_orders: how many of these may be stops.
+        unread_filters: rules that the venue tells and nobody here can read, with what is wrong.
     """
 
     venue: str
@@ -1247,6 +1266,10 @@ class MarketRules:
     taker_fee_bps: Decimal
     maker_fee_bps: Decimal
     is_open: bool
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread_filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -1440,6 +1463,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.execution.types import Balance, MarketRules, Mode, OrderTicket, VenueFill, VenueOrder
@@ -1476,6 +1500,9 @@ class PublicVenue(Protocol):
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Best bid and ask of several symbols in one request; absent symbols are left out."""
+
+    def average_price(self, symbol: str) -> Decimal:
+        """What the ends of ``rules.price_band`` are multiples of: the venue's own average, now."""
 
     def server_time_ms(self) -> int:
         """The venue's clock."""
@@ -1581,7 +1608,7 @@ class Allowance:
 _BINANCE = MappingProxyType(
     {
         "listing": 100, "markets": 20, "candles": 2, "book": 5, "trades": 25, "quotes": 4,
-        "time": 1,
+        "time": 1, "average price": 4,
         "submit": 1, "cancel": 1, "order": 4, "order by client id": 4, "open orders": 80,
         "fills": 20, "balances": 20,
     }
@@ -1589,6 +1616,7 @@ _BINANCE = MappingProxyType(
 _BINANCE_US = MappingProxyType(
     {
         "listing": 50, "markets": 10, "candles": 1, "book": 1, "trades": 1, "quotes": 2, "time": 1,
+        "average price": 2,
         "submit": 1, "cancel": 1, "order": 2, "order by client id": 2, "open orders": 40,
         "fills": 10, "balances": 10,
     }
@@ -1706,6 +1734,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared import clock
@@ -1797,6 +1826,19 @@ class CcxtPublic:
             for symbol, ticker in answer.items()
             if symbol in listed and _proper_quote(ticker)
         }
+
+    def average_price(self, symbol: str) -> Decimal:
+        band = self.rules(symbol).price_band
+        if band is None:
+            raise VenueUnavailable(f"{self.name}: average price: {symbol} has no price band")
+        with self._reading("average price"):
+            market_id = self._client.market(symbol)["id"]
+            price = Decimal(
+                str(self._dialect.average_price(self._client, market_id, band.average_minutes))
+            )
+        if not price.is_finite() or price <= 0:
+            raise VenueUnavailable(f"{self.name}: average price: expected > 0, was {price}")
+        return price
 
     def server_time_ms(self) -> int:
         with self._reading("time"):
@@ -2257,7 +2299,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from shared.execution.types import OrderTicket
-from shared.execution.venues import order_forms
+from shared.execution.venues import ccxt_loader, order_forms
 from shared.execution.venues.order_forms import KRAKEN_DEADLINE, OrderForms
 
 BINANCE_FILLS = 1_000
@@ -2265,6 +2307,8 @@ COINBASE_FILLS = 100
 KRAKEN_FILLS = 19
 """How many fills are asked for at once. Kraken takes 20 ids, but after 20 of them ccxt asks once
 more with none."""
+
+_NO_REFERENCE_PRICE = "-2043"
 
 _MOST_PAGES = 20  # a venue that shows the same page again and again must not hold the run up
 
@@ -2291,6 +2335,13 @@ class Dialect(Protocol):
 
     def server_time(self, client: Any) -> int:
         """The venue's clock in milliseconds."""
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        """The number by which the venue judges limit prices, as it is told.
+
+        Args:
+            minutes: over which it averages by its rules; 0 for its last price.
+        """
 
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         """Send a ticket that ``forms`` has passed, with our client id on the wire."""
@@ -2331,6 +2382,9 @@ class _Common(ABC):
     def balance(self, client: Any) -> Any:
         return client.fetch_balance()
 
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        raise ValueError(f"{market_id}: expected no price band, had one of {minutes} minutes")
+
     def create_order(self, client: Any, ticket: OrderTicket) -> Any:
         at_market = ticket.order_type == "stop_market"
         return client.create_order(
@@ -2348,7 +2402,13 @@ class _Common(ABC):
 
 
 class BinanceDialect(_Common):
-    """Binance and Binance US."""
+    """Binance.
+
+    Its price filters go by a symbol's reference price where it has one, else by the average of
+    trades ("Filters", as of 2026-05-06).
+    """
+
+    has_reference_price = True
 
     time_resolution_ms = 1
     # recvWindow is looked at again before the matching engine, which answers within 10 s
@@ -2361,6 +2421,18 @@ class BinanceDialect(_Common):
     def tickers(self, client: Any, symbols: list[str]) -> dict[str, Any]:
         answer: dict[str, Any] = client.fetch_bids_asks(symbols)
         return answer
+
+    def average_price(self, client: Any, market_id: str, minutes: int) -> Any:
+        reference = _reference_price(client, market_id) if self.has_reference_price else None
+        if reference is not None:
+            return reference
+        asked = {"symbol": market_id}
+        if minutes == 0:
+            return client.publicGetTickerPrice(asked)["price"]
+        answer = client.publicGetAvgPrice(asked)
+        if int(answer["mins"]) != minutes:
+            raise ValueError(f"avgPrice: expected {minutes} minutes, was {answer['mins']!r}")
+        return answer["price"]
 
     def find_order(self, client: Any, client_order_id: str, symbol: str, since_ms: int) -> Any:
         return client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
@@ -2380,6 +2452,12 @@ class BinanceDialect(_Common):
 
     def _parameters(self, client: Any, ticket: OrderTicket) -> dict[str, Any]:
         return order_forms.binance(ticket)
+
+
+class BinanceUSDialect(BinanceDialect):
+    """Binance US, which is Binance's but for what was added there since."""
+
+    has_reference_price = False
 
 
 class KrakenDialect(_Common):
@@ -2450,6 +2528,16 @@ class CoinbaseDialect(_Common):
         return order_forms.coinbase(ticket)
 
 
+def _reference_price(client: Any, market_id: str) -> Any:
+    """``None`` where the symbol has none now (null), or never had one (-2043)."""
+    try:
+        return client.publicGetReferencePrice({"symbol": market_id})["referencePrice"]
+    except ccxt_loader.errors().ExchangeError as error:
+        if _NO_REFERENCE_PRICE not in str(error):
+            raise
+        return None
+
+
 def _best(book: dict[str, Any]) -> dict[str, Any]:
     return {
         "bid": book["bids"][0][0] if book["bids"] else None,
@@ -2459,10 +2547,140 @@ def _best(book: dict[str, Any]) -> dict[str, Any]:
 
 DIALECTS: dict[str, Dialect] = {
     "binance": BinanceDialect(),
-    "binanceus": BinanceDialect(),
+    "binanceus": BinanceUSDialect(),
     "kraken": KrakenDialect(),
     "coinbase": CoinbaseDialect(),
 }
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.execution.venues.filters"] = ("shared/execution/venues/filters.py", r'''"""What Binance's filters say of a symbol beyond grid and minimums: the price band, the counts.
+
+Binance and Binance US list them in ``exchangeInfo``, and ccxt leaves them in a market's ``info``.
+Kraken and Coinbase list nothing of the kind. A filter that is not listed is no rule. One that is
+listed and cannot be read is named: nobody knows what the venue would refuse, so nothing is bought
+there, but what is held is not locked in by a number that has got another form.
+
+Sources: Binance, "Filters" (binance-spot-api-docs/filters.md, 2026-05-08); Binance US, "Filters"
+(binance-us-api-docs/filters.md). PERCENT_PRICE and PERCENT_PRICE_BY_SIDE judge ``price``, never
+``stopPrice``; a symbol that lists both has to pass both. Algo orders are stops and take-profits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shared.execution.types import PriceBand
+
+_BAND_FIELDS = {
+    "PERCENT_PRICE": ("multiplierDown", "multiplierUp", "multiplierDown", "multiplierUp"),
+    "PERCENT_PRICE_BY_SIDE": (
+        "bidMultiplierDown",
+        "bidMultiplierUp",
+        "askMultiplierDown",
+        "askMultiplierUp",
+    ),
+}
+"""Where each filter holds the lowest and highest multiple of a buy, then of a sale."""
+
+_COUNT_FIELDS = {"MAX_NUM_ORDERS": "maxNumOrders", "MAX_NUM_ALGO_ORDERS": "maxNumAlgoOrders"}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """As in ``MarketRules``."""
+
+    price_band: PriceBand | None = None
+    max_orders: int | None = None
+    max_stop_orders: int | None = None
+    unread: tuple[str, ...] = ()
+
+
+def read(info: object) -> Filters:
+    """The filters in ``info``, a venue's own record of a market as ccxt keeps it."""
+    if not isinstance(info, dict) or not isinstance(info.get("filters"), list):
+        return Filters()
+    bands: list[PriceBand] = []
+    counts: dict[str, int] = {}
+    unread: list[str] = []
+    for kind, told in _named(info["filters"]):
+        try:
+            if kind in _BAND_FIELDS:
+                bands.append(_band(told, _BAND_FIELDS[kind]))
+            elif kind in _COUNT_FIELDS:
+                counts[kind] = _whole(told, _COUNT_FIELDS[kind], least=1)
+        except _Malformed as error:
+            unread.append(f"{kind} {error}")
+    minutes = {band.average_minutes for band in bands}
+    if len(minutes) > 1:
+        unread.append(f"avgPriceMins: expected one for all filters, was {sorted(minutes)}")
+    return Filters(
+        _narrowest(bands) if len(minutes) == 1 else None,
+        counts.get("MAX_NUM_ORDERS"),
+        counts.get("MAX_NUM_ALGO_ORDERS"),
+        tuple(unread),
+    )
+
+
+class _Malformed(Exception):
+    """A field of a filter, what was expected of it, and what it was."""
+
+    def __init__(self, field: str, expected: str, value: object) -> None:
+        super().__init__(f"{field}: expected {expected}, was {value!r}")
+
+
+def _named(listed: Iterable[Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(str(one["filterType"]), one) for one in listed if "filterType" in one]
+
+
+def _band(told: Mapping[str, Any], fields: tuple[str, ...]) -> PriceBand:
+    lowest_buy, highest_buy, lowest_sell, highest_sell = (_multiple(told, f) for f in fields)
+    for name, low, high in (("buy", lowest_buy, highest_buy), ("sell", lowest_sell, highest_sell)):
+        if low > high:
+            raise _Malformed(f"multiples of a {name}", "the lowest first", (str(low), str(high)))
+    minutes = _whole(told, "avgPriceMins", least=0)
+    return PriceBand(lowest_buy, highest_buy, lowest_sell, highest_sell, minutes)
+
+
+def _narrowest(bands: list[PriceBand]) -> PriceBand:
+    """What passes every filter of a symbol; they average over the same minutes."""
+    return PriceBand(
+        max(band.lowest_buy_multiple for band in bands),
+        min(band.highest_buy_multiple for band in bands),
+        max(band.lowest_sell_multiple for band in bands),
+        min(band.highest_sell_multiple for band in bands),
+        bands[0].average_minutes,
+    )
+
+
+def _multiple(told: Mapping[str, Any], field: str) -> Decimal:
+    value = _number(told, field)
+    if value <= 0:
+        raise _Malformed(field, "above 0", told[field])
+    return value
+
+
+def _whole(told: Mapping[str, Any], field: str, *, least: int) -> int:
+    value = _number(told, field)
+    if value != value.to_integral_value() or value < least:
+        raise _Malformed(field, f"a whole number from {least}", told[field])
+    return int(value)
+
+
+def _number(told: Mapping[str, Any], field: str) -> Decimal:
+    if field not in told:
+        raise _Malformed(field, "a number", "nothing")
+    try:
+        value = Decimal(str(told[field]))
+    except ArithmeticError:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise _Malformed(field, "a number", told[field])
+    return value
 ''')
 
 
@@ -2836,7 +3054,9 @@ from shared import clock
 from shared.cache import Cache
 from shared.errors import OrderRejected, VenueUnavailable
 from shared.execution.types import MarketRules, OrderTicket
+from shared.execution.venues import filters
 from shared.ledger.connection import Ledger
+from shared.market import peg
 from shared.market.fees import ENTRY_TIER
 
 _TTL_SECONDS = 6 * 3600
@@ -2934,7 +3154,7 @@ class Catalogue:
     def _key(self) -> str:
         """Fees differ with keys, and a replay of other symbols wants others."""
         whose = "account" if self._client.apiKey else "public"
-        return f"markets:{self._name}:{whose}:{','.join(self._symbols)}"
+        return f"catalogue:{self._name}:{whose}:{','.join(self._symbols)}"
 
     def _load(self) -> list[dict[str, Any]]:
         # ccxt gives back what it has unless it is told to ask again
@@ -2969,6 +3189,7 @@ class Catalogue:
         if market is None:
             raise VenueUnavailable(f"{self._name}: {symbol}: not listed")
         precision, limits = market["precision"], market["limits"]
+        told = filters.read(market.get("info"))
         return MarketRules(
             venue=self._name,
             symbol=symbol,
@@ -2979,6 +3200,10 @@ class Catalogue:
             taker_fee_bps=Decimal(str(market["taker"])) * 10_000,
             maker_fee_bps=Decimal(str(market["maker"])) * 10_000,
             is_open=market.get("active") is True,  # what a venue does not tell is closed
+            price_band=told.price_band,
+            max_orders=told.max_orders,
+            max_stop_orders=told.max_stop_orders,
+            unread_filters=told.unread,
         )
 
     def _wanted(self, symbol: str) -> bool:
@@ -2986,7 +3211,9 @@ class Catalogue:
         base, _, quote = symbol.partition("/")
         quotes = {pair.split("/")[1] for pair in self._symbols}
         takes_fees = base == _FEE_TOKENS.get(self._name) and quote in quotes
-        return symbol in self._symbols or takes_fees or (base in bases and quote in bases)
+        tells_worth = any(symbol in peg.pairs(quote) for quote in quotes)
+        in_universe = symbol in self._symbols or (base in bases and quote in bases)
+        return in_universe or takes_fees or tells_worth
 
     def _add_fees(self, wanted: list[dict[str, Any]]) -> None:
         fees = self._account_fees() if self._asks_for_fees() else {}
@@ -3416,6 +3643,9 @@ class PaperVenue:
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         return self._public.quotes(symbols)
+
+    def average_price(self, symbol: str) -> Decimal:
+        return self._public.average_price(symbol)
 
     def server_time_ms(self) -> int:
         return self._public.server_time_ms()
@@ -4663,6 +4893,10 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 _STATEMENT_TIMEOUT_MS = 15_000
 _CONNECT_TIMEOUT_S = 5
+_IN_TRANSACTION = (
+    psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+    psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+)
 _local = threading.local()
 
 
@@ -4675,7 +4909,6 @@ class Ledger:
 
     def __init__(self, connection: psycopg2.extensions.connection, pod: str) -> None:
         self._connection = connection
-        self._depth = 0
         self.pod = pod
 
     def of_pod(self, pod: str) -> Ledger:
@@ -4707,26 +4940,26 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another joins it."""
-        if self._depth:
+        """All or nothing. A transaction inside another joins it.
+
+        It is the connection's, so that one of another pod's ledger on the same connection joins
+        too: a ``BEGIN`` of its own would do nothing, and its ``COMMIT`` would end the outer one.
+        """
+        if self._is_in_transaction():
             yield
             return
         with _named_errors():
             self.execute("BEGIN")
-            self._depth += 1
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self._end("ROLLBACK")
+                if self._is_in_transaction():
+                    self.execute("ROLLBACK")
                 raise
-            else:
-                self._end("COMMIT")
 
-    def _end(self, statement: str) -> None:
-        self._depth = 0
-        if statement == "ROLLBACK" and self._connection.closed:
-            return
-        self.execute(statement)
+    def _is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() in _IN_TRANSACTION
 
 
 def json(value: Any) -> psycopg2.extras.Json:
@@ -5029,6 +5262,9 @@ from typing import Any
 
 from shared import clock
 from shared.ledger.connection import Ledger, Row, json
+
+CANCEL_SENT = "CANCEL_SENT"
+"""A cancel goes to a venue; its detail names ``symbol``. The gate counts these in its rates."""
 
 
 def record(ledger: Ledger, kind: str, detail: dict[str, Any]) -> None:
@@ -5837,10 +6073,22 @@ def rearm(ledger: Ledger, *, reason: str, set_by: str) -> bool:
 
 
 def lift(ledger: Ledger, *, set_by: str, reason: str) -> bool:
-    """End what ``set_by`` has tightened, unless something else has tightened since."""
+    """End what ``set_by`` has tightened, unless something else has tightened since.
+
+    A pause that was in force before it, and that it only kept from ending by itself, goes on.
+
+    Args:
+        set_by: who tightened, without a pause of his own.
+    """
     with ledger.transaction():
         present = read_for_update(ledger)
         if present.state == "ACTIVE" or present.set_by != set_by:
+            return False
+        if present.pause_until is not None:
+            ledger.execute(
+                "UPDATE trading_state SET rearm_required = false, reason = %s WHERE pod = %s",
+                (f"the pause from before goes on; {reason}", ledger.pod),
+            )
             return False
         _activate(ledger, present, reason=reason, set_by=set_by)
     return True
@@ -7409,6 +7657,77 @@ ENTRY_TIER: dict[str, Fees] = {
 
 
 ###################################################################################################
+_LOADER.modules["shared.market.kinds"] = ("shared/market/kinds.py", r'''"""What is no coin of its own: stablecoins, fiat, wrapped and staked copies, leveraged tokens.
+
+The lists name what venues list today. What they do not know yet is caught by two rules: a token
+whose name is another coin's with a suffix of leverage, and a price that stays at one quote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# CoinGecko's category "Stablecoins", those that a venue of ours has listed
+STABLECOINS = _names(
+    "USDT USDC DAI TUSD FDUSD BUSD USDP PAX PYUSD GUSD USDD FRAX LUSD SUSD RLUSD USDS USDE SUSDE "
+    "USD1 USDG USDQ USDR USDX XUSD BFUSD GHO CRVUSD USDK HUSD UST AUSD USD0 DUSD USDY USDB "
+    "EURC EURT EURI AEUR EURS EURQ EURR EURA EURCV TGBP GYEN ZUSD XSGD BIDR IDRT VAI"
+)
+# ISO 4217, those that a venue of ours trades against
+FIAT = _names(
+    "USD EUR GBP AUD CAD CHF JPY TRY BRL ARS MXN COP ZAR PLN RON CZK UAH RUB NGN AED KRW INR IDR "
+    "SGD HKD NZD NOK SEK DKK"
+)
+# Coins that stand for another one, with its price or nearly so
+WRAPPED = _names(
+    "WBTC WETH WBETH BETH STETH WSTETH CBBTC CBETH TBTC RETH WEETH EETH EZETH RSETH METH CMETH "
+    "SFRXETH FRXETH OSETH SWETH LSETH STSOL MSOL JITOSOL BNSOL JUPSOL BBSOL INF LBTC SOLVBTC "
+    "KBTC BTCB RENBTC HBTC WBNB SLISBNB WAVAX SAVAX STMATIC WSOL WTRX WAXL WNXM WCFG"
+)
+_LEVERAGED = re.compile(r"^(.{2,})(?:UP|DOWN|BULL|BEAR|[2-9]L|[2-9]S)$")
+_NAME = re.compile(r"^[A-Z0-9]{1,15}$")
+
+STABLE_VOLATILITY_PERCENT = 8.0
+"""Annualised; no coin that floats has stayed below it for 30 days, and no currency of a large
+country has stayed above it against another for long."""
+STABLE_DISTANCE_PERCENT = 5.0
+"""How far the price of a stablecoin may stand from one quote."""
+
+
+def kind_of(base: str, bases: Collection[str]) -> str | None:
+    """Why ``base`` is no coin to trade, ``None`` where its name does not tell.
+
+    Args:
+        bases: all that the venue lists. ``BTCUP`` is leveraged because there is a ``BTC``; ``JUP``
+            is a coin, because there is no ``J``.
+    """
+    if not _NAME.fullmatch(base):
+        return "KIND_NAME"
+    for kind, names in (
+        ("KIND_STABLECOIN", STABLECOINS),
+        ("KIND_FIAT", FIAT),
+        ("KIND_WRAPPED", WRAPPED),
+    ):
+        if base in names:
+            return kind
+    leveraged = _LEVERAGED.fullmatch(base)
+    return "KIND_LEVERAGED" if leveraged and leveraged[1] in bases else None
+
+
+def is_pegged(price_quote: float, volatility_percent: float) -> bool:
+    """Whether a price behaves as that of a stablecoin which no list names yet."""
+    near = abs(price_quote - 1) * 100 <= STABLE_DISTANCE_PERCENT
+    return near and volatility_percent < STABLE_VOLATILITY_PERCENT
+''')
+
+
+###################################################################################################
 _LOADER.modules["shared.market.packing"] = ("shared/market/packing.py", r'''"""Tables of a scan without their column names in every row, and back.
 
 A scan of 20 symbols holds some four thousand values. With the name of each beside it the export
@@ -7535,6 +7854,60 @@ def _deep(row: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
             inner = inner.setdefault(part, {})
         inner[last] = value
     return table
+''')
+
+
+###################################################################################################
+_LOADER.modules["shared.market.peg"] = ("shared/market/peg.py", r'''"""What a unit of the quote currency is worth, by the pairs of venues that tell it.
+
+All sums of a pod are in its quote currency, and a stablecoin is worth its dollar only as long as
+the market believes so: USDC fell to 0.87 on 11 March 2023. Against other coins that looks like a
+rise of everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from shared.market.kinds import FIAT
+
+MAX_DISTANCE_PERCENT = Decimal(1)
+"""So far the quote currency may stand from its peg before nothing is bought with it any more."""
+
+# Both are traded against each other and against every other stablecoin.
+_YARDSTICKS = ("USDT", "USDC")
+
+
+def direct_pair(currency: str) -> str | None:
+    """The pair against the currency that ``currency`` is pegged to; ``None`` for that itself."""
+    if currency in FIAT:
+        return None
+    return f"{currency}/{'EUR' if 'EUR' in currency else 'USD'}"
+
+
+def cross_pairs(currency: str) -> tuple[str, ...]:
+    """Pairs with other stablecoins, which tell of a broken peg, but not whose it is."""
+    if currency in FIAT or "EUR" in currency:
+        return ()
+    others = [other for other in _YARDSTICKS if other != currency]
+    return tuple(pair for o in others for pair in (f"{o}/{currency}", f"{currency}/{o}"))
+
+
+def pairs(currency: str) -> tuple[str, ...]:
+    """Every pair that tells what ``currency`` is worth; none for a currency of a state."""
+    direct = direct_pair(currency)
+    return () if direct is None else (direct, *cross_pairs(currency))
+
+
+def worth(currency: str, pair: str, price: Decimal) -> Decimal:
+    """What a unit of ``currency`` is worth where one of its ``pairs`` costs ``price``."""
+    return price if pair.startswith(f"{currency}/") else 1 / price
+
+
+def distance_percent(worths: Iterable[Decimal]) -> Decimal:
+    """The farthest that any of ``worths`` stands from one. Raises ``ValueError`` for none."""
+    return max(100 * abs(worth - 1) for worth in worths)
 ''')
 
 
@@ -7843,6 +8216,81 @@ def _kept(run: Run, export: Export, answer: Answer) -> Export:
 
 
 ###################################################################################################
+_LOADER.modules["shared.risk.budget"] = ("shared/risk/budget.py", r'''"""Whether the pod can bear what it would hold: VaR, CVaR and correlation, for whoever buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from shared import clock
+from shared.config import Config
+from shared.errors import OrderDenied
+from shared.execution.venues.base import PublicVenue
+from shared.ledger import equity, positions
+from shared.ledger.equity import Standing
+from shared.risk import context, measures, portfolio
+from shared.run import Run
+
+
+def of(config: Config, standing: Standing) -> portfolio.LossBudget:
+    """What a day may lose, by the equity and by how far it lies below its high-water mark.
+
+    Before the first row of equity there has been no trade, so nothing has been lost.
+
+    Raises:
+        OrderDenied: ``EQUITY_MISSING`` or ``DRAWDOWN_UNKNOWN``.
+    """
+    worth, fallen_percent = standing.worth_quote, standing.drawdown_percent
+    if worth is None or worth <= 0:
+        raise OrderDenied("EQUITY_MISSING", pod=config.pod)
+    if standing.equity_quote is None:
+        fallen_percent = Decimal(0)
+    if fallen_percent is None:
+        raise OrderDenied("DRAWDOWN_UNKNOWN", high_water=standing.high_water_quote)
+    return portfolio.loss_budget(
+        float(worth), float(config.max_drawdown_percent), float(fallen_percent)
+    )
+
+
+def refusals(config: Config, standing: Standing, weighed: measures.Weighed) -> list[OrderDenied]:
+    """Everything that speaks against a purchase; none if it may be made.
+
+    Raises:
+        OrderDenied: the budget is not known.
+    """
+    return portfolio.refusals(
+        weighed.tail_before,
+        weighed.tail_after,
+        of(config, standing),
+        weighed.tactical_correlations,
+        config.correlation_limit,
+    )
+
+
+def deny_beyond(
+    run: Run, symbol: str, size_quote: Decimal, venues: Mapping[str, PublicVenue]
+) -> None:
+    """Refuse to add ``size_quote`` to an open position of ``symbol`` beyond the budget.
+
+    ``venues`` are asked for hourly candles that the cache does not have.
+
+    Raises:
+        OrderDenied: ``VAR_LIMIT``, ``CVAR_LIMIT``, ``CORRELATION_...``, or the budget is not known.
+        DataUnavailable: too few hourly returns of what is held.
+    """
+    held = {position.symbol for position in positions.open_positions(run.ledger)}
+    hourly = context.hourly_candles(run, {symbol, *held}, venues)
+    returns = portfolio.aligned_returns(hourly)
+    weighed = measures.weigh(symbol, size_quote, context.exposure(run, hourly), returns)
+    standing = equity.standing(run.ledger, run.config.quote_currency, clock.now_ms())
+    refused = refusals(run.config, standing, weighed)
+    if refused:
+        raise refused[0]
+''')
+
+
+###################################################################################################
 _LOADER.modules["shared.risk.buying"] = ("shared/risk/buying.py", r'''"""Whether a purchase is made, and how large: every limit, the odds, the caps, the portfolio.
 
 It passes the limits, is sized by Kelly and every cap, and is approved only if the portfolio with it
@@ -7859,7 +8307,7 @@ from shared.errors import OrderDenied
 from shared.ledger import equity, parameters, state, throttles
 from shared.ledger.equity import Standing
 from shared.ledger.state import TradingState
-from shared.risk import context, exits, limits, measures, portfolio
+from shared.risk import budget, context, exits, limits, measures, portfolio
 from shared.risk.answer import Answer, Decision, price_of
 from shared.risk.exits import EntryExits
 from shared.risk.staking import caps, kelly, probe, sizing
@@ -7898,14 +8346,15 @@ def judge(run: Run, decision: Decision) -> Answer:
     sized = sizing.size(stake, caps.of(run, symbol, exposure, standing, planned))
     weighed = measures.weigh(symbol, sized.size_quote, exposure, returns)
     metrics = measures.of_trade(run, weighed, returns, stake, odds)
-    refused = _portfolio_refusals(run, sized.size_quote, weighed, standing)
-    approved = sized.size_quote > 0 and not refused
+    wanted = sized.size_quote > 0
+    denied = budget.refusals(run.config, standing, weighed) if wanted else []
+    approved = wanted and not denied
     return Answer(
         approved,
         sized.size_quote if approved else Decimal(0),
         exits.as_export(planned),
         metrics | {"size_bound_by": sized.bound_by},
-        [*sized.reasons, *refused],
+        [*sized.reasons, *map(str, denied)],
         sized.adjustments,
     )
 
@@ -7986,26 +8435,6 @@ def _stake(
         decision_size=float(decision["size"]),
         volatility_annualised_percent=volatility,
     )
-
-
-def _portfolio_refusals(
-    run: Run, size_quote: Decimal, weighed: measures.Weighed, standing: Standing
-) -> list[str]:
-    if size_quote <= 0 or standing.worth_quote is None:
-        return []  # nothing is bought
-    # Without a first row of equity nothing has been lost; any other gap was refused before.
-    fallen_percent = standing.drawdown_percent or Decimal(0)
-    budget = portfolio.loss_budget(
-        float(standing.worth_quote), float(run.config.max_drawdown_percent), float(fallen_percent)
-    )
-    denied = portfolio.refusals(
-        weighed.tail_before,
-        weighed.tail_after,
-        budget,
-        weighed.tactical_correlations,
-        run.config.correlation_limit,
-    )
-    return [str(one) for one in denied]
 ''')
 
 
@@ -8021,6 +8450,7 @@ from decimal import Decimal
 
 from shared import clock
 from shared.errors import DataUnavailable, VenueUnavailable
+from shared.execution.venues.base import PublicVenue
 from shared.ledger import positions
 from shared.ledger.positions import Position
 from shared.market import packing
@@ -8034,14 +8464,38 @@ _HISTORY = timedelta(days=90)
 _CASH_MARGIN = Decimal("0.99")  # room for fees and for the collar
 
 
+# What is in flight for a working parent is part of what it may still take.
+_PENDING = """
+SELECT symbol, is_tactical, sum(quote) AS quote FROM (
+    SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical,
+           greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid AS quote
+    FROM parent_orders w JOIN positions p USING (position_id)
+    LEFT JOIN LATERAL (
+        SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id)
+        WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id
+    ) f ON true
+    WHERE w.pod = %(pod)s AND w.state = 'WORKING' AND w.side = 'buy'
+    UNION ALL
+    SELECT i.symbol, p.sleeve = 'tactical',
+           (i.quantity - coalesce(o.filled_quantity, 0)) * i.limit_price
+    FROM intents i JOIN positions p USING (position_id)
+    LEFT JOIN parent_orders w ON w.parent_id = i.parent_id
+    LEFT JOIN orders o ON o.intent_id = i.intent_id
+    WHERE i.pod = %(pod)s AND i.side = 'buy' AND w.state IS DISTINCT FROM 'WORKING'
+      AND (i.state IN ('SENDING', 'UNKNOWN') OR o.status = 'open')
+) AS still GROUP BY symbol, is_tactical
+"""
+
+
 @dataclass(frozen=True)
 class Exposure:
     """What is held and under way. Money in quote currency.
 
     Attributes:
         prices: newest hourly close by symbol.
-        pending_quote: by symbol, what parents that buy may still take; ``tactical_pending_quote``
-            those of the tactical sleeve.
+        pending_quote: by symbol, what parents that buy may still take, and orders of ended parents
+            that may still fill, those of unknown outcome whole; ``tactical_pending_quote`` that of
+            the tactical sleeve.
     """
 
     open_positions: list[Position]
@@ -8090,7 +8544,7 @@ def history(run: Run) -> History:
         "SELECT count(*) FILTER (WHERE pnl_quote > 0) AS wins, "
         "count(*) FILTER (WHERE pnl_quote <= 0) AS losses, "
         "avg(return_percent) FILTER (WHERE pnl_quote > 0)::float8 AS average_win_percent, "
-        "-avg(return_percent) FILTER (WHERE pnl_quote < 0)::float8 AS average_loss_percent "
+        "-avg(return_percent) FILTER (WHERE pnl_quote <= 0)::float8 AS average_loss_percent "
         "FROM trades WHERE pod = %s AND sleeve = 'tactical' AND closed_at >= %s",
         (run.ledger.pod, clock.now() - _HISTORY),
     )
@@ -8100,25 +8554,18 @@ def history(run: Run) -> History:
 
 
 def exposure(run: Run, closes: dict[str, Candles]) -> Exposure:
-    """Open positions at the newest closes, and what working parents may still buy."""
-    rows = run.ledger.query(
-        "SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical, "
-        "sum(greatest(w.quantity - coalesce(f.quantity, 0), 0) * w.decision_mid) AS quote "
-        "FROM parent_orders w JOIN positions p USING (position_id) LEFT JOIN LATERAL ("
-        "  SELECT sum(fills.quantity) AS quantity FROM fills JOIN intents USING (intent_id) "
-        "  WHERE fills.position_id = w.position_id AND intents.parent_id = w.parent_id"
-        ") f ON true WHERE w.pod = %s AND w.state = 'WORKING' AND w.side = 'buy' "
-        "GROUP BY w.symbol, is_tactical",
-        (run.ledger.pod,),
-    )
+    """Open positions at the newest closes, and what may still be bought."""
     pending: dict[str, Decimal] = {}
-    for row in rows:
+    tactical: dict[str, Decimal] = {}
+    for row in run.ledger.query(_PENDING, {"pod": run.ledger.pod}):
         pending[row["symbol"]] = pending.get(row["symbol"], Decimal(0)) + row["quote"]
+        if row["is_tactical"]:
+            tactical[row["symbol"]] = row["quote"]
     return Exposure(
         open_positions=positions.open_positions(run.ledger),
         prices={symbol: float(series.close[-1]) for symbol, series in closes.items()},
         pending_quote=pending,
-        tactical_pending_quote={r["symbol"]: r["quote"] for r in rows if r["is_tactical"]},
+        tactical_pending_quote=tactical,
     )
 
 
@@ -8175,15 +8622,19 @@ def book_depth_quote(run: Run, symbol: str) -> Decimal:
     raise DataUnavailable(f"{symbol} book depth: expected the scan of this run to know it")
 
 
-def hourly_candles(run: Run, symbols: set[str]) -> dict[str, Candles]:
+def hourly_candles(
+    run: Run, symbols: set[str], venues: Mapping[str, PublicVenue] | None = None
+) -> dict[str, Candles]:
     """Hourly candles of each symbol: from the cache, else from the first venue that answers.
+
+    ``venues`` are the ones that the caller has open; without them they are opened when needed.
 
     Raises:
         DataUnavailable: names the symbols that nobody has candles of.
     """
     found: dict[str, Candles] = {}
     for symbol in sorted(symbols):
-        series = _cached(run, symbol) or _asked(run, symbol)
+        series = _cached(run, symbol) or _asked(run, symbol, venues)
         if series is not None:
             found[symbol] = series
     missing = sorted(symbols - set(found))
@@ -8203,10 +8654,10 @@ def _cached(run: Run, symbol: str) -> Candles | None:
     return None
 
 
-def _asked(run: Run, symbol: str) -> Candles | None:
+def _asked(run: Run, symbol: str, venues: Mapping[str, PublicVenue] | None) -> Candles | None:
     from shared.execution.venues.registry import open_venues
 
-    for venue in open_venues(run).values():
+    for venue in (open_venues(run) if venues is None else venues).values():
         try:
             series = candle_store.window(run, venue, symbol, "1h")
         except (VenueUnavailable, DataUnavailable):
@@ -9279,11 +9730,10 @@ def of(
             stop_distance_percent=planned.stop_distance_percent,
         ),
     }
-    if config.trading_mode == "live":
-        stage = stages.in_force(run.ledger).stage
-        found["STAGE_POSITION"] = worth * stage.position_percent / 100 - taken
-        if stage.exposure_quote is not None:
-            found["STAGE_EXPOSURE"] = stage.exposure_quote - exposure.gross_quote
+    if config.trading_mode == "live":  # of one position the configuration has the stage's bounds
+        most = stages.in_force(run.ledger).stage.exposure_quote
+        if most is not None:
+            found["STAGE_EXPOSURE"] = most - exposure.gross_quote
     return found
 
 
