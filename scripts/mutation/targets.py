@@ -12,10 +12,14 @@ GATE_TESTS = (
     "tests/risk/test_gate.py",
     "tests/risk/test_gate_conduct.py",
     "tests/risk/test_gate_facts.py",
+    "tests/risk/test_gate_fails_closed.py",
     "tests/risk/test_gate_limits.py",
     "tests/risk/test_gate_market.py",
     "tests/risk/test_gate_money.py",
     "tests/risk/test_gate_orders.py",
+    "tests/risk/test_gate_peg.py",
+    "tests/risk/test_gate_stage.py",
+    "tests/risk/test_gate_venue.py",
     "tests/risk/test_denials.py",
     "tests/risk/test_tiers.py",
 )
@@ -53,7 +57,7 @@ TARGETS = (
     Target("shared/risk/gate.py", GATE_TESTS),
     *(
         Target(f"shared/risk/controls/{name}.py", GATE_TESTS)
-        for name in ("case", "order", "prices", "money", "conduct")
+        for name in ("case", "order", "prices", "money", "conduct", "venue", "stage")
     ),
     Target("shared/risk/facts.py", GATE_TESTS),
     Target("shared/risk/lately.py", GATE_TESTS),
