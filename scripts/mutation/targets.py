@@ -9,6 +9,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 
 GATE_TESTS = (
+    "tests/risk/core/test_core_limits.py",
     "tests/risk/test_gate.py",
     "tests/risk/test_gate_conduct.py",
     "tests/risk/test_gate_facts.py",

@@ -133,6 +133,8 @@ def test_one_configured_venue_has_no_second_source() -> None:
     alone = {"other_venue_mids": None, "settings": {"venues": ("binance",)}}
     assert verdict(case(**alone)) is None
     assert verdict(case(**alone, low_1m=dec(97))) == "PRICE_RANGE"
+    two = {"venues": ("binance", "kraken")}
+    assert verdict(case(other_venue_mids=None, settings=two)) == "PRICE_ONE_SOURCE"
 
 
 @pytest.mark.parametrize(("backups", "code"), [(0, None), (1, "PRICE_ONE_SOURCE")])
