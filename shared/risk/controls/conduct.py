@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared import clock
 from shared.errors import OrderDenied
 from shared.risk.controls.case import Case
@@ -48,38 +50,25 @@ def rate(case: Case) -> None:
     minute, hour = facts.orders_last_minute, facts.orders_last_hour
     if case.new_risk:
         minute, hour = minute - facts.stops_last_minute, hour - facts.stops_last_hour
-    counts = [
-        ("minute", minute, MAX_ORDERS_PER_MINUTE[tier]),
-        ("hour", hour, MAX_ORDERS_PER_HOUR[tier]),
-    ]
+    sent = {"minute": minute, "hour": hour}
+    limits = {"minute": MAX_ORDERS_PER_MINUTE[tier], "hour": MAX_ORDERS_PER_HOUR[tier]}
     if case.new_risk:
-        counts.append(("day", case.lately.trades_last_day, MAX_TRADES_PER_DAY))
-    for window, before, limit in counts:
-        if before + 1 > limit:
-            raise OrderDenied(
-                "RATE_ORDERS", window=window, before=before, after=before + 1, limit=limit
-            )
+        sent["day"], limits["day"] = case.lately.trades_last_day, MAX_TRADES_PER_DAY
+    if beyond := _one_too_many(sent, limits):
+        raise OrderDenied("RATE_ORDERS", **beyond)
 
 
 def symbol_rate(case: Case) -> None:
     """No symbol takes more than half of what the pod may send (C09). Of new risk alone."""
     if not case.new_risk:
         return
-    before = {
+    sent = {
         "minute": case.lately.symbol_trades_last_minute,
         "hour": case.lately.symbol_trades_last_hour,
         "day": case.lately.symbol_trades_last_day,
     }
-    for window, limit in MAX_SYMBOL_TRADES.items():
-        if before[window] + 1 > limit:
-            raise OrderDenied(
-                "RATE_SYMBOL",
-                symbol=case.ticket.symbol,
-                window=window,
-                before=before[window],
-                after=before[window] + 1,
-                limit=limit,
-            )
+    if beyond := _one_too_many(sent, MAX_SYMBOL_TRADES):
+        raise OrderDenied("RATE_SYMBOL", symbol=case.ticket.symbol, **beyond)
 
 
 def messages(case: Case) -> None:
@@ -89,39 +78,36 @@ def messages(case: Case) -> None:
     what the pod has sent before it.
     """
     facts, tier = case.facts, _tier(case)
-    for window, before, limit in (
-        ("minute", facts.messages_last_minute, MAX_MESSAGES_PER_MINUTE[tier]),
-        ("hour", facts.messages_last_hour, MAX_MESSAGES_PER_HOUR[tier]),
-    ):
-        if before + 1 > limit:
-            raise OrderDenied(
-                "RATE_MESSAGES", window=window, before=before, after=before + 1, limit=limit
-            )
+    sent = {"minute": facts.messages_last_minute, "hour": facts.messages_last_hour}
+    limits = {"minute": MAX_MESSAGES_PER_MINUTE[tier], "hour": MAX_MESSAGES_PER_HOUR[tier]}
+    if beyond := _one_too_many(sent, limits):
+        raise OrderDenied("RATE_MESSAGES", **beyond)
 
 
 def symbol_messages(case: Case) -> None:
     """No symbol takes more than half of the orders and cancels (C09). Of new risk alone."""
     if not case.new_risk:
         return
-    before = {
+    sent = {
         "minute": case.facts.symbol_messages_last_minute,
         "hour": case.facts.symbol_messages_last_hour,
     }
-    for window, limit in MAX_SYMBOL_MESSAGES.items():
-        if before[window] + 1 > limit:
-            raise OrderDenied(
-                "RATE_SYMBOL_MESSAGES",
-                symbol=case.ticket.symbol,
-                window=window,
-                before=before[window],
-                after=before[window] + 1,
-                limit=limit,
-            )
+    if beyond := _one_too_many(sent, MAX_SYMBOL_MESSAGES):
+        raise OrderDenied("RATE_SYMBOL_MESSAGES", symbol=case.ticket.symbol, **beyond)
 
 
 def _tier(case: Case) -> int:
     """Which of three limits holds: that of new risk, of protective stops, or of exits."""
     return 0 if case.new_risk else 1 if case.purpose == "protect" else 2
+
+
+def _one_too_many(sent: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, object]:
+    """The first window in which one more would pass its limit; empty where none would."""
+    for window, limit in limits.items():
+        before = sent[window]
+        if before + 1 > limit:
+            return {"window": window, "before": before, "after": before + 1, "limit": limit}
+    return {}
 
 
 def repeated(case: Case) -> None:
