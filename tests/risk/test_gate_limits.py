@@ -219,7 +219,15 @@ def test_who_never_had_equity_is_worth_what_was_paid_in() -> None:
     assert verdict(case(**nothing, capital_quote=None)) == "EQUITY_MISSING"
 
 
-@pytest.mark.parametrize(("age_ms", "code"), [(600_000, None), (600_001, "EQUITY_STALE")])
+@pytest.mark.parametrize(
+    ("age_ms", "code"),
+    [
+        (600_000, None),
+        (600_001, "EQUITY_STALE"),
+        (-1_000, None),  # the clocks of two processes
+        (-1_001, "EQUITY_STALE"),
+    ],
+)
 def test_equity_is_ten_minutes_old_at_most(age_ms: int, code: str | None) -> None:
     at = NOW - timedelta(milliseconds=age_ms)
     assert verdict(case(at=at)) == code
