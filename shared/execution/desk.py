@@ -78,10 +78,13 @@ class Desk:
         """Send the slices that are due; end parents that are complete, over or not allowed."""
         working = parents.working(self._run.ledger)
         venues = self._venues_for_risk() if working else {}
+        kept_out = {name: venue for name, venue in self.venues.items() if name not in venues}
         return [
             result
             for parent in working
-            for result in slices.work(self._run, venues, parent, may_buy=bool(venues))
+            for result in slices.work(
+                self._run, venues, parent, may_buy=bool(venues), kept_out=kept_out
+            )
         ]
 
     def exit(

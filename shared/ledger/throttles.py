@@ -72,14 +72,17 @@ def deny(ledger: Ledger, symbol: str, strategy: str | None) -> None:
 def reenable(ledger: Ledger, *, reason: str, by: str) -> list[Row]:
     """A person allows all of them again. Returns them; executions are counted anew from now."""
     with ledger.transaction():
-        freed = tripped(ledger)
-        if not freed:
-            return []
-        ledger.execute(
-            "UPDATE throttles SET reenabled_at = %s, reenabled_by = %s, reason = %s "
-            "WHERE pod = %s AND reenabled_at IS NULL",
+        # Those that are freed are those that are told: one that trips meanwhile stays.
+        freed = ledger.query(
+            "WITH freed AS (UPDATE throttles SET reenabled_at = %s, reenabled_by = %s, reason = %s "
+            "WHERE pod = %s AND reenabled_at IS NULL "
+            "RETURNING throttle_id, symbol, strategy, tripped_at, detail) "
+            "SELECT symbol, strategy, tripped_at, detail FROM freed "
+            "ORDER BY tripped_at, throttle_id",
             (clock.now(), by, reason, ledger.pod),
         )
+        if not freed:
+            return []
         names = [f"{row['strategy']} {row['symbol']}" for row in freed]
         events.record(
             ledger, "THROTTLES_REENABLED", {"throttles": names, "reason": reason, "by": by}

@@ -22,6 +22,7 @@ from shared.execution.types import OrderResult
 from shared.ledger import decisions
 from shared.ledger.connection import Ledger
 from shared.ledger.decisions import Decision
+from tests.conftest import VirtualClock
 
 START = datetime(2025, 5, 6, tzinfo=UTC)
 
@@ -177,6 +178,26 @@ def test_what_stays_unfilled_ends_by_time(bench: Bench) -> None:
     for _ in range(14):
         next_minute(bench)
     assert ended(bench) == ("EXPIRED", "its time is over, 0 filled")
+
+
+def test_a_rest_waits_for_a_venue_that_is_kept_out_for_a_minute(
+    ledger: Ledger, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 USDT, for which Binance is too large: Kraken takes them, but cannot be compared at first."""
+    binance, kraken = ScriptedVenue("binance"), ScriptedVenue("kraken")
+    large = replace(binance.rules("BTC/USDT"), min_notional=Decimal(20))
+    monkeypatch.setattr(binance, "rules", lambda symbol: large)
+    bench = Bench(ledger, virtual_clock, [binance, kraken])
+    desk = bench.desk()
+    desk.reconcile()
+    desk.enter(bench.entry("8", urgency="normal"))
+    kraken.down = True
+    assert next_minute(bench) == []
+    assert ended(bench) == ("WORKING", None)
+    kraken.down = False
+    (result,) = next_minute(bench)
+    assert (result.venue, result.outcome) == ("kraken", "FILLED")
+    assert ended(bench)[0] == "DONE"
 
 
 def test_nothing_is_sent_after_the_time_is_over(bench: Bench) -> None:

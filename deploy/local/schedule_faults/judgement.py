@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from deploy.local.session import LocalSession
@@ -19,10 +18,9 @@ def judge(session: LocalSession) -> list[Violation]:
     intents without an outcome, buys after a halt, parents that bought too much, something held
     without a stop. Limits are the gate's to hold; what it let through is not counted again here.
     """
-    found = evidence.collect(
-        session.ledger, session.wire.accounts(), max_cost_quote=Decimal(0), max_positions=0
+    found = replace(
+        evidence.collect(session.ledger, session.wire.accounts()), epochs=_epochs(session)
     )
-    found = replace(found, epochs=_epochs(session), max_cost_quote=None, max_positions=None)
     return [
         {"kind": violation.kind, "what": violation.what}
         for violation in invariants.judge(found, expect_protection=True)

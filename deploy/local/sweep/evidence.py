@@ -15,11 +15,11 @@ def collect(
     ledger: Ledger,
     accounts: dict[str, Any],
     *,
-    max_cost_quote: Decimal,
-    max_positions: int,
+    max_cost_quote: Decimal | None = None,
+    max_positions: int | None = None,
     rebalance_min_hours: float | None = None,
 ) -> Evidence:
-    """The evidence of this moment."""
+    """The evidence of this moment. A limit that is not given is not judged."""
     pod = (ledger.pod,)
     halted = ledger.one("SELECT since FROM trading_state WHERE pod = %s AND state = 'HALTED'", pod)
     held = ledger.one(

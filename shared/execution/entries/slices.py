@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal
 
 from shared import clock
@@ -25,13 +26,24 @@ from shared.ledger import state
 from shared.ledger.state import TradingState
 from shared.run import Run
 
+NONE_KEPT_OUT: Mapping[str, Venue] = MappingProxyType({})
 _NOTHING_LEFT = ("DENIED", "REJECTED")  # outcomes that leave no order on the venue
 
 
 def work(
-    run: Run, venues: Mapping[str, Venue], parent: Parent, *, may_buy: bool
+    run: Run,
+    venues: Mapping[str, Venue],
+    parent: Parent,
+    *,
+    may_buy: bool,
+    kept_out: Mapping[str, Venue] = NONE_KEPT_OUT,
 ) -> list[OrderResult]:
-    """Send what ``parent`` is due, or end it where its time, reason or permission is over."""
+    """Send what ``parent`` is due, or end it where its time, reason or permission is over.
+
+    Args:
+        venues: those that an order may go to in this run.
+        kept_out: those that may take one in a later run, of which this parent has overtime.
+    """
     now, trading = clock.now(), state.read(run.ledger)
     over = _why_over(run, parent, now, trading)
     if over is not None:
@@ -43,7 +55,7 @@ def work(
     send_slice = _buy if parent.side == "buy" else reducing.sell
     results = send_slice(run, venues, parent, number, passive=trading.limit_orders_only)
     if number >= parent.slices - 1:
-        _end_if_complete(run, venues, parent)
+        _end_if_complete(run, {**venues, **kept_out}, parent)
     return results
 
 
