@@ -30,7 +30,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step position_manager of the workflow position_manager.
-# autonomous-trading-loop 0.1.0, build b0f697966c13: 165 modules.
+# autonomous-trading-loop 0.1.0, build e655cd974ba7: 165 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -131,7 +131,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0f697966c13"
+BUILD = "e655cd974ba7"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -148,7 +148,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0f697966c13"
+BUILD = "e655cd974ba7"
 ''')
 
 
@@ -1365,10 +1365,13 @@ class Desk:
         """Send the slices that are due; end parents that are complete, over or not allowed."""
         working = parents.working(self._run.ledger)
         venues = self._venues_for_risk() if working else {}
+        kept_out = {name: venue for name, venue in self.venues.items() if name not in venues}
         return [
             result
             for parent in working
-            for result in slices.work(self._run, venues, parent, may_buy=bool(venues))
+            for result in slices.work(
+                self._run, venues, parent, may_buy=bool(venues), kept_out=kept_out
+            )
         ]
 
     def exit(
@@ -2440,6 +2443,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal
 
 from shared import clock
@@ -2457,13 +2461,24 @@ from shared.ledger import state
 from shared.ledger.state import TradingState
 from shared.run import Run
 
+NONE_KEPT_OUT: Mapping[str, Venue] = MappingProxyType({})
 _NOTHING_LEFT = ("DENIED", "REJECTED")  # outcomes that leave no order on the venue
 
 
 def work(
-    run: Run, venues: Mapping[str, Venue], parent: Parent, *, may_buy: bool
+    run: Run,
+    venues: Mapping[str, Venue],
+    parent: Parent,
+    *,
+    may_buy: bool,
+    kept_out: Mapping[str, Venue] = NONE_KEPT_OUT,
 ) -> list[OrderResult]:
-    """Send what ``parent`` is due, or end it where its time, reason or permission is over."""
+    """Send what ``parent`` is due, or end it where its time, reason or permission is over.
+
+    Args:
+        venues: those that an order may go to in this run.
+        kept_out: those that may take one in a later run, of which this parent has overtime.
+    """
     now, trading = clock.now(), state.read(run.ledger)
     over = _why_over(run, parent, now, trading)
     if over is not None:
@@ -2475,7 +2490,7 @@ def work(
     send_slice = _buy if parent.side == "buy" else reducing.sell
     results = send_slice(run, venues, parent, number, passive=trading.limit_orders_only)
     if number >= parent.slices - 1:
-        _end_if_complete(run, venues, parent)
+        _end_if_complete(run, {**venues, **kept_out}, parent)
     return results
 
 
@@ -10425,14 +10440,17 @@ def deny(ledger: Ledger, symbol: str, strategy: str | None) -> None:
 def reenable(ledger: Ledger, *, reason: str, by: str) -> list[Row]:
     """A person allows all of them again. Returns them; executions are counted anew from now."""
     with ledger.transaction():
-        freed = tripped(ledger)
-        if not freed:
-            return []
-        ledger.execute(
-            "UPDATE throttles SET reenabled_at = %s, reenabled_by = %s, reason = %s "
-            "WHERE pod = %s AND reenabled_at IS NULL",
+        # Those that are freed are those that are told: one that trips meanwhile stays.
+        freed = ledger.query(
+            "WITH freed AS (UPDATE throttles SET reenabled_at = %s, reenabled_by = %s, reason = %s "
+            "WHERE pod = %s AND reenabled_at IS NULL "
+            "RETURNING throttle_id, symbol, strategy, tripped_at, detail) "
+            "SELECT symbol, strategy, tripped_at, detail FROM freed "
+            "ORDER BY tripped_at, throttle_id",
             (clock.now(), by, reason, ledger.pod),
         )
+        if not freed:
+            return []
         names = [f"{row['strategy']} {row['symbol']}" for row in freed]
         events.record(
             ledger, "THROTTLES_REENABLED", {"throttles": names, "reason": reason, "by": by}
@@ -13060,6 +13078,8 @@ _LOADER.modules["shared.risk.controls.conduct"] = ("shared/risk/controls/conduct
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared import clock
 from shared.errors import OrderDenied
 from shared.risk.controls.case import Case
@@ -13106,38 +13126,25 @@ def rate(case: Case) -> None:
     minute, hour = facts.orders_last_minute, facts.orders_last_hour
     if case.new_risk:
         minute, hour = minute - facts.stops_last_minute, hour - facts.stops_last_hour
-    counts = [
-        ("minute", minute, MAX_ORDERS_PER_MINUTE[tier]),
-        ("hour", hour, MAX_ORDERS_PER_HOUR[tier]),
-    ]
+    sent = {"minute": minute, "hour": hour}
+    limits = {"minute": MAX_ORDERS_PER_MINUTE[tier], "hour": MAX_ORDERS_PER_HOUR[tier]}
     if case.new_risk:
-        counts.append(("day", case.lately.trades_last_day, MAX_TRADES_PER_DAY))
-    for window, before, limit in counts:
-        if before + 1 > limit:
-            raise OrderDenied(
-                "RATE_ORDERS", window=window, before=before, after=before + 1, limit=limit
-            )
+        sent["day"], limits["day"] = case.lately.trades_last_day, MAX_TRADES_PER_DAY
+    if beyond := _one_too_many(sent, limits):
+        raise OrderDenied("RATE_ORDERS", **beyond)
 
 
 def symbol_rate(case: Case) -> None:
     """No symbol takes more than half of what the pod may send (C09). Of new risk alone."""
     if not case.new_risk:
         return
-    before = {
+    sent = {
         "minute": case.lately.symbol_trades_last_minute,
         "hour": case.lately.symbol_trades_last_hour,
         "day": case.lately.symbol_trades_last_day,
     }
-    for window, limit in MAX_SYMBOL_TRADES.items():
-        if before[window] + 1 > limit:
-            raise OrderDenied(
-                "RATE_SYMBOL",
-                symbol=case.ticket.symbol,
-                window=window,
-                before=before[window],
-                after=before[window] + 1,
-                limit=limit,
-            )
+    if beyond := _one_too_many(sent, MAX_SYMBOL_TRADES):
+        raise OrderDenied("RATE_SYMBOL", symbol=case.ticket.symbol, **beyond)
 
 
 def messages(case: Case) -> None:
@@ -13147,39 +13154,36 @@ def messages(case: Case) -> None:
     what the pod has sent before it.
     """
     facts, tier = case.facts, _tier(case)
-    for window, before, limit in (
-        ("minute", facts.messages_last_minute, MAX_MESSAGES_PER_MINUTE[tier]),
-        ("hour", facts.messages_last_hour, MAX_MESSAGES_PER_HOUR[tier]),
-    ):
-        if before + 1 > limit:
-            raise OrderDenied(
-                "RATE_MESSAGES", window=window, before=before, after=before + 1, limit=limit
-            )
+    sent = {"minute": facts.messages_last_minute, "hour": facts.messages_last_hour}
+    limits = {"minute": MAX_MESSAGES_PER_MINUTE[tier], "hour": MAX_MESSAGES_PER_HOUR[tier]}
+    if beyond := _one_too_many(sent, limits):
+        raise OrderDenied("RATE_MESSAGES", **beyond)
 
 
 def symbol_messages(case: Case) -> None:
     """No symbol takes more than half of the orders and cancels (C09). Of new risk alone."""
     if not case.new_risk:
         return
-    before = {
+    sent = {
         "minute": case.facts.symbol_messages_last_minute,
         "hour": case.facts.symbol_messages_last_hour,
     }
-    for window, limit in MAX_SYMBOL_MESSAGES.items():
-        if before[window] + 1 > limit:
-            raise OrderDenied(
-                "RATE_SYMBOL_MESSAGES",
-                symbol=case.ticket.symbol,
-                window=window,
-                before=before[window],
-                after=before[window] + 1,
-                limit=limit,
-            )
+    if beyond := _one_too_many(sent, MAX_SYMBOL_MESSAGES):
+        raise OrderDenied("RATE_SYMBOL_MESSAGES", symbol=case.ticket.symbol, **beyond)
 
 
 def _tier(case: Case) -> int:
     """Which of three limits holds: that of new risk, of protective stops, or of exits."""
     return 0 if case.new_risk else 1 if case.purpose == "protect" else 2
+
+
+def _one_too_many(sent: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, object]:
+    """The first window in which one more would pass its limit; empty where none would."""
+    for window, limit in limits.items():
+        before = sent[window]
+        if before + 1 > limit:
+            return {"window": window, "before": before, "after": before + 1, "limit": limit}
+    return {}
 
 
 def repeated(case: Case) -> None:

@@ -44,7 +44,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step risk_management of the workflow trading_loop.
-# autonomous-trading-loop 0.1.0, build b0f697966c13: 94 modules.
+# autonomous-trading-loop 0.1.0, build e655cd974ba7: 94 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -145,7 +145,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "b0f697966c13"
+BUILD = "e655cd974ba7"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -162,7 +162,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "b0f697966c13"
+BUILD = "e655cd974ba7"
 ''')
 
 
@@ -6194,14 +6194,17 @@ def deny(ledger: Ledger, symbol: str, strategy: str | None) -> None:
 def reenable(ledger: Ledger, *, reason: str, by: str) -> list[Row]:
     """A person allows all of them again. Returns them; executions are counted anew from now."""
     with ledger.transaction():
-        freed = tripped(ledger)
-        if not freed:
-            return []
-        ledger.execute(
-            "UPDATE throttles SET reenabled_at = %s, reenabled_by = %s, reason = %s "
-            "WHERE pod = %s AND reenabled_at IS NULL",
+        # Those that are freed are those that are told: one that trips meanwhile stays.
+        freed = ledger.query(
+            "WITH freed AS (UPDATE throttles SET reenabled_at = %s, reenabled_by = %s, reason = %s "
+            "WHERE pod = %s AND reenabled_at IS NULL "
+            "RETURNING throttle_id, symbol, strategy, tripped_at, detail) "
+            "SELECT symbol, strategy, tripped_at, detail FROM freed "
+            "ORDER BY tripped_at, throttle_id",
             (clock.now(), by, reason, ledger.pod),
         )
+        if not freed:
+            return []
         names = [f"{row['strategy']} {row['symbol']}" for row in freed]
         events.record(
             ledger, "THROTTLES_REENABLED", {"throttles": names, "reason": reason, "by": by}
