@@ -183,7 +183,7 @@ def test_what_stays_unfilled_ends_by_time(bench: Bench) -> None:
 def test_a_rest_waits_for_a_venue_that_is_kept_out_for_a_minute(
     ledger: Ledger, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """8 USDT, for which Binance is too large: Kraken takes them, but cannot be compared at first."""
+    """8 USDT are too little for Binance. Kraken takes them, but cannot be compared at first."""
     binance, kraken = ScriptedVenue("binance"), ScriptedVenue("kraken")
     large = replace(binance.rules("BTC/USDT"), min_notional=Decimal(20))
     monkeypatch.setattr(binance, "rules", lambda symbol: large)
