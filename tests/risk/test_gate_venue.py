@@ -81,6 +81,8 @@ def test_without_the_average_nothing_is_bought_and_sales_go_on() -> None:
 def test_an_average_that_is_none_denies(broken: str) -> None:
     told = {"price_band": NARROW, "average_price": Decimal(broken)}
     assert verdict(case(**told)) == "PRICE_AVERAGE"
+    below_one = {"price_band": NARROW, "average_price": Decimal("0.5")}
+    assert verdict(case(**below_one)) == "PRICE_BAND"  # far away, and a price all the same
 
 
 def test_what_the_venue_tells_and_nobody_can_read_buys_nothing() -> None:
