@@ -51,7 +51,10 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         f"`{document['command']}`",
         "",
         f"The whole loop on {document['source']} minutes of {', '.join(document['symbols'])}, its "
-        f"orders against simulated venues. Settings beside the defaults: {settings}.",
+        f"orders against simulated venues. Settings beside the defaults: {settings}. Weights are "
+        "percent of the sleeve, which is its share of the equity, invested or not; what is no "
+        "symbol's target stays in cash. Distances are in points of the sleeve, money in quote "
+        "currency, slippage against the mid of the plan.",
         "",
         f"![distance of each weight from its target]({PICTURE})",
         "",
@@ -67,7 +70,8 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         + (f"{nearest:.1f} h at least" if nearest is not None else "there was only one")
         + f"; {document['minimum_hours']:g} h are demanded.",
         f"- Without a resting stop: {document['naked_seconds']:.0f} s, all core positions and "
-        "venues together.",
+        "venues together. The replay's time stands still within a run, so that only gaps between "
+        "runs are seen.",
         f"- Failed runs: {len(document['failures'])}. Ledger and venues "
         + ("agree to the last digit." if not books else f"differ: {'; '.join(books)}."),
     ]
