@@ -15,6 +15,8 @@ import pytest
 
 from shared import clock
 from shared.execution.types import OrderTicket
+from shared.ledger import events
+from shared.ledger.connection import json
 from shared.risk import facts
 from shared.risk.facts import Facts
 from tests.risk.world import BTC, ETH, World, dec, make_run, ticket
@@ -28,6 +30,12 @@ PENDING = (
     "pending_sell_quantity",
     "unknown_stop_quantity",
     "opposing",
+)
+MESSAGES = (
+    "messages_last_hour",
+    "messages_last_minute",
+    "symbol_messages_last_hour",
+    "symbol_messages_last_minute",
 )
 RATES = ("orders_last_hour", "orders_last_minute", "stops_last_hour", "stops_last_minute")
 
@@ -355,6 +363,30 @@ def test_orders_of_the_last_minute_and_hour(
     assert some(ask(world, position), RATES) == counts
     give_to_another_pod(world)
     assert some(ask(world, position), RATES) == {}
+
+
+@pytest.mark.parametrize("is_cancel", [False, True])
+@pytest.mark.parametrize("symbol", [BTC, ETH])
+@pytest.mark.parametrize(
+    ("age_s", "windows"),
+    [(0, 2), (59.999, 2), (60, 1), (119, 1), (3_599.999, 1), (3_600, 0)],
+)
+def test_orders_and_cancels_of_the_last_minute_and_hour(
+    world: World, position: int, is_cancel: bool, symbol: str, age_s: float, windows: int
+) -> None:
+    if is_cancel:
+        world.ledger.execute(
+            "INSERT INTO events (pod, kind, detail, at) VALUES ('test', %s, %s, %s)",
+            (events.CANCEL_SENT, json({"symbol": symbol}), ago(seconds=age_s)),
+        )
+    else:
+        place(world, position, age_s=age_s, symbol=symbol, state="REJECTED")
+    seen = ("messages_last_hour", "messages_last_minute")[:windows]
+    own = tuple(f"symbol_{name}" for name in seen) if symbol == BTC else ()
+    assert some(ask(world, position), MESSAGES) == dict.fromkeys((*seen, *own), 1)
+    for table in ("intents", "events"):
+        world.ledger.execute(f"UPDATE {table} SET pod = 'other'")  # noqa: S608 - names from above
+    assert some(ask(world, position), MESSAGES) == {}
 
 
 def test_the_start_of_the_run_that_asks(world: World, position: int) -> None:
