@@ -147,20 +147,33 @@ def test_the_slices_of_a_parent_are_one_execution_and_its_own_none(
     world: World, position: int
 ) -> None:
     for parent in ("first", "second"):
-        world.ledger.execute(
-            "INSERT INTO parent_orders (parent_id, pod, position_id, symbol, side, purpose, "
-            "reason, quantity, decision_mid, urgency, slices, interval_seconds, created_at, "
-            "expires_at) VALUES (%s, 'test', %s, 'BTC/USDT', 'buy', 'entry', 'test', 1, 100, "
-            "'normal', 10, 60, now(), now())",
-            (parent, position),
-        )
-        for _ in range(10):
-            made = enter(world, position)
-            world.ledger.execute(
-                "UPDATE intents SET parent_id = %s WHERE intent_id = %s", (parent, made)
-            )
+        enter_by_slices(world, position, parent, ages_s=[0] * 10)
     assert ask(world, position).repeated_entries == 2
     assert ask(world, position, "second").repeated_entries == 1
+
+
+def enter_by_slices(world: World, position_id: int, parent: str, ages_s: list[int]) -> None:
+    world.ledger.execute(
+        "INSERT INTO parent_orders (parent_id, pod, position_id, symbol, side, purpose, "
+        "reason, quantity, decision_mid, urgency, slices, interval_seconds, created_at, "
+        "expires_at) VALUES (%s, 'test', %s, 'BTC/USDT', 'buy', 'entry', 'test', 1, 100, "
+        "'normal', 10, 60, now(), now())",
+        (parent, position_id),
+    )
+    for age_s in ages_s:
+        made = enter(world, position_id, sent_at=ago(seconds=age_s))
+        world.ledger.execute(
+            "UPDATE intents SET parent_id = %s WHERE intent_id = %s", (parent, made)
+        )
+
+
+def test_a_parent_that_still_buys_counts_after_another_strategys_entry(
+    world: World, position: int
+) -> None:
+    enter_by_slices(world, position, "long", ages_s=[600, 60])
+    other = world.position(closed_at=clock.now(), close_reason="stop", strategy="breakout")
+    enter(world, other, sent_at=ago(seconds=300))
+    assert ask(world, position).repeated_entries == 1
 
 
 def test_an_entry_of_another_strategy_begins_the_count_anew(world: World, position: int) -> None:
