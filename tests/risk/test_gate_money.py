@@ -89,7 +89,8 @@ def test_gross_exposure_takes_cost_where_no_price_is_known(world: World, positio
 
 @pytest.mark.parametrize(("quantity", "code"), [("0.5", None), ("0.501", "EXPOSURE_VENUE")])
 def test_what_one_venue_holds(world: World, position: int, quantity: str, code: str | None) -> None:
-    """Half of 1,000: 320 in ETH at the highest of its newest prices, 100 in SOL at cost, 30 under way, 50 here."""
+    """Half of 1,000: 320 in ETH at the highest of its newest prices, 100 in SOL at cost, 30 under
+    way, 50 here."""
     world.configure(MAX_POSITION_SIZE="1000", POSITION_SIZE_PERCENT="100", MAX_DAILY_LOSS="100000")
     world.equity(1_000)
     for symbol, price in ((ETH, 100), ("SOL/USDT", 50)):
