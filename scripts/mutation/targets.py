@@ -14,6 +14,7 @@ GATE_TESTS = (
     "tests/risk/test_gate_conduct.py",
     "tests/risk/test_gate_facts.py",
     "tests/risk/test_gate_fails_closed.py",
+    "tests/risk/test_gate_lately.py",
     "tests/risk/test_gate_limits.py",
     "tests/risk/test_gate_market.py",
     "tests/risk/test_gate_money.py",
