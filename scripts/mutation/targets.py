@@ -25,7 +25,11 @@ GATE_TESTS = (
     "tests/risk/test_denials.py",
     "tests/risk/test_tiers.py",
 )
-SEND_TESTS = ("tests/execution/test_intents.py", "tests/execution/test_outcome_of_sends.py")
+SEND_TESTS = (
+    "tests/execution/test_intents.py",
+    "tests/execution/test_outcome_of_sends.py",
+    "tests/execution/test_venue_rules.py",
+)
 RESOLVE_TESTS = (
     "tests/execution/test_resolve.py",
     "tests/execution/test_resolve_death.py",

@@ -17,6 +17,8 @@ from shared.errors import LeaseLost, VenueUnavailable
 from shared.execution import intents, sending
 from shared.execution.intents import Intent
 from shared.execution.types import OrderResult, OrderTicket, VenueFill, VenueOrder
+from shared.ledger import throttles
+from shared.risk.controls import conduct
 
 ASK, BID = Decimal("100.05"), Decimal("99.95")
 HALF = Decimal("0.25")
@@ -99,6 +101,15 @@ def test_a_denied_order_leaves_nothing_and_is_not_sent(bench: Bench) -> None:
     assert result.detail.startswith("PRICE_COLLAR")
     assert bench.states() == []
     assert bench.venues["binance"].sent == []
+
+
+def test_what_a_denial_decides_outlives_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The denial undoes its transaction; that a strategy waits for a person from now on stays."""
+    monkeypatch.setattr(conduct, "MAX_REPEATED_ENTRIES", 0)
+    result = send(bench)
+    assert (result.outcome, result.detail.split(":")[0]) == ("DENIED", "REPEATED_ENTRIES")
+    (tripped,) = throttles.tripped(bench.ledger)
+    assert (tripped["symbol"], tripped["strategy"]) == ("BTC/USDT", "momentum")
 
 
 def test_an_order_for_a_parent_that_does_not_work_is_denied(bench: Bench) -> None:
