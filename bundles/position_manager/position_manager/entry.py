@@ -30,7 +30,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step position_manager of the workflow position_manager.
-# autonomous-trading-loop 0.1.0, build e655cd974ba7: 165 modules.
+# autonomous-trading-loop 0.1.0, build 59ce9183f3ef: 165 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -131,7 +131,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "e655cd974ba7"
+BUILD = "59ce9183f3ef"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -148,7 +148,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "e655cd974ba7"
+BUILD = "59ce9183f3ef"
 ''')
 
 

@@ -59,9 +59,9 @@ def gather(
 ) -> Gathered:
     """Ask all sources side by side; the first venue for everything, the others for quotes.
 
-    The pairs of the quote currency's peg are asked for with the quotes. Where there is but one
-    venue it tells them too; where others are silent, nothing is bought anyway for want of a second
-    price.
+    The pairs of the quote currency's peg are asked for with the quotes. A venue that is alone is
+    asked for them itself; a primary one is not, because while all others are silent nothing is
+    bought anyway, for want of a second price.
     """
     watch = clock.Stopwatch()
     pegs = peg.pairs(run.config.quote_currency)
