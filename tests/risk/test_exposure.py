@@ -50,7 +50,9 @@ RESTS = {"order_status": "open", "filled": "0.4"}
         (False, {"order_status": "cancelled"}, 0),
         (False, UNKNOWN, 101),  # its parent is over, and nobody knows whether it has filled
         (False, {"state": "SENDING"}, 101),
-        (False, RESTS, Decimal("60.6")),
+        (False, RESTS, 101),  # what it has filled is in no position yet
+        (False, {"order_status": "cancelled", "filled": "0.4"}, Decimal("40.4")),
+        (False, {"order_status": "filled", "filled": 1}, 101),
         (False, UNKNOWN | {"side": "sell"}, 0),
     ],
 )
@@ -66,6 +68,30 @@ def test_what_may_still_be_bought(
     assert found.committed_quote.get(BTC, 0.0) == float(pending)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("order", "pending"),
+    [
+        (RESTS, Decimal("60.6")),
+        (UNKNOWN | RESTS, Decimal("60.6")),
+        ({"order_status": "cancelled", "filled": "0.4"}, 0),
+    ],
+)
+def test_what_is_recorded_is_held_and_no_more_under_way(
+    world: World, order: dict[str, Any], pending: object
+) -> None:
+    position_id = world.position()
+    slice_of(world, None, position_id, **order)
+    world.ledger.execute(
+        "INSERT INTO fills (venue, venue_trade_id, venue_order_id, intent_id, position_id, pod, "
+        "symbol, side, price, quantity, fee_currency, fee_cost, fee_quote, liquidity, filled_at, "
+        "recorded_at) "
+        "SELECT venue, 'trade', venue_order_id, intent_id, %s, 'test', %s, 'buy', 101, 0.4, "
+        "'USDT', 0, 0, 'taker', %s, %s FROM orders",
+        (position_id, BTC, world.now(), world.now()),
+    )
+    assert exposure(world).pending_quote.get(BTC, Decimal(0)) == pending
+
+
 def test_an_order_without_a_parent_counts_too(world: World) -> None:
     slice_of(world, None, world.position(), **UNKNOWN)
     assert exposure(world).pending_quote == {BTC: 101}
@@ -77,8 +103,8 @@ def test_both_sleeves_count_together_and_the_tactical_one_apart(world: World) ->
     slice_of(world, None, core, **UNKNOWN)
     slice_of(world, None, eth, symbol=ETH, **RESTS)
     found = exposure(world)
-    assert found.pending_quote == {BTC: 301, ETH: Decimal("60.6")}
-    assert found.tactical_pending_quote == {BTC: 200, ETH: Decimal("60.6")}
+    assert found.pending_quote == {BTC: 301, ETH: 101}
+    assert found.tactical_pending_quote == {BTC: 200, ETH: 101}
 
 
 def test_another_pod_does_not_count(world: World) -> None:

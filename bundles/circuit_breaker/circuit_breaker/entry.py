@@ -30,7 +30,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step circuit_breaker of the workflow circuit_breaker.
-# autonomous-trading-loop 0.1.0, build 59ce9183f3ef: 126 modules.
+# autonomous-trading-loop 0.1.0, build 82ee4aba0498: 126 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -131,7 +131,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "59ce9183f3ef"
+BUILD = "82ee4aba0498"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -148,7 +148,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "59ce9183f3ef"
+BUILD = "82ee4aba0498"
 ''')
 
 

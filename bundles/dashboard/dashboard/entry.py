@@ -9,7 +9,7 @@
 # pipedream add-package typing-extensions==4.16.0
 # pipedream add-package typing-inspection==0.4.5
 # The step dashboard of the workflow dashboard.
-# autonomous-trading-loop 0.1.0, build 59ce9183f3ef: 41 modules.
+# autonomous-trading-loop 0.1.0, build 82ee4aba0498: 41 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -110,7 +110,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "59ce9183f3ef"
+BUILD = "82ee4aba0498"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -127,7 +127,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "59ce9183f3ef"
+BUILD = "82ee4aba0498"
 ''')
 
 

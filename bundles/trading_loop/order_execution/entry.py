@@ -44,7 +44,7 @@
 # pipedream add-package yarl==1.25.1
 # pipedream add-package zlib-ng==1.0.0
 # The step order_execution of the workflow trading_loop.
-# autonomous-trading-loop 0.1.0, build 59ce9183f3ef: 167 modules.
+# autonomous-trading-loop 0.1.0, build 82ee4aba0498: 167 modules.
 # Made by `trading-loop deploy build`. Change the sources that are named below, not this.
 
 
@@ -145,7 +145,7 @@ def _resource(files: dict[str, str], path: str) -> Any:
     return Resource(path)
 
 
-BUILD = "59ce9183f3ef"
+BUILD = "82ee4aba0498"
 _LOADER = BundleLoader.of(BUILD, ('shared', 'steps'))
 
 
@@ -162,7 +162,7 @@ BUILD = "source"
 """Which build this code is of. A bundle says its own: steps of different builds do not work
 together on one run."""
 
-BUILD = "59ce9183f3ef"
+BUILD = "82ee4aba0498"
 ''')
 
 
@@ -13064,7 +13064,8 @@ _HISTORY = timedelta(days=90)
 _CASH_MARGIN = Decimal("0.99")  # room for fees and for the collar
 
 
-# What is in flight for a working parent is part of what it may still take.
+# What is in flight for a working parent is part of what it may still take. What a venue has filled
+# and the ledger has not recorded counts for an hour, as it does at the gate.
 _PENDING = """
 SELECT symbol, is_tactical, sum(quote) AS quote FROM (
     SELECT w.symbol, p.sleeve = 'tactical' AS is_tactical,
@@ -13077,13 +13078,21 @@ SELECT symbol, is_tactical, sum(quote) AS quote FROM (
     WHERE w.pod = %(pod)s AND w.state = 'WORKING' AND w.side = 'buy'
     UNION ALL
     SELECT i.symbol, p.sleeve = 'tactical',
-           (i.quantity - coalesce(o.filled_quantity, 0)) * i.limit_price
+           greatest(CASE WHEN i.state IN ('SENDING', 'UNKNOWN') OR o.status = 'open'
+                         THEN i.quantity ELSE coalesce(o.filled_quantity, 0) END
+                    - recorded.quantity, 0)
+               * i.limit_price
     FROM intents i JOIN positions p USING (position_id)
     LEFT JOIN parent_orders w ON w.parent_id = i.parent_id
     LEFT JOIN orders o ON o.intent_id = i.intent_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(f.quantity), 0) AS quantity FROM fills f
+        WHERE f.position_id = i.position_id AND f.intent_id = i.intent_id
+    ) AS recorded
     WHERE i.pod = %(pod)s AND i.side = 'buy' AND w.state IS DISTINCT FROM 'WORKING'
-      AND (i.state IN ('SENDING', 'UNKNOWN') OR o.status = 'open')
-) AS still GROUP BY symbol, is_tactical
+      AND (i.state IN ('SENDING', 'UNKNOWN') OR o.status = 'open'
+           OR i.sent_at > %(now)s - interval '1 hour')
+) AS still GROUP BY symbol, is_tactical HAVING sum(quote) > 0
 """
 
 
@@ -13093,9 +13102,9 @@ class Exposure:
 
     Attributes:
         prices: newest hourly close by symbol.
-        pending_quote: by symbol, what parents that buy may still take, and orders of ended parents
-            that may still fill, those of unknown outcome whole; ``tactical_pending_quote`` that of
-            the tactical sleeve.
+        pending_quote: by symbol, what parents that buy may still take, and what orders of ended
+            parents may have bought, or still buy, beyond the fills that are recorded; one of
+            unknown outcome counts whole. ``tactical_pending_quote`` is of the tactical sleeve.
     """
 
     open_positions: list[Position]
@@ -13157,7 +13166,7 @@ def exposure(run: Run, closes: dict[str, Candles]) -> Exposure:
     """Open positions at the newest closes, and what may still be bought."""
     pending: dict[str, Decimal] = {}
     tactical: dict[str, Decimal] = {}
-    for row in run.ledger.query(_PENDING, {"pod": run.ledger.pod}):
+    for row in run.ledger.query(_PENDING, {"pod": run.ledger.pod, "now": clock.now()}):
         pending[row["symbol"]] = pending.get(row["symbol"], Decimal(0)) + row["quote"]
         if row["is_tactical"]:
             tactical[row["symbol"]] = row["quote"]
